@@ -1,1 +1,10 @@
-//! host
+//! Switchyard: a plugin-based SIP feature host.
+
+pub mod admin;
+pub mod engine;
+pub mod media;
+pub mod net;
+pub mod plugin;
+pub mod policy;
+pub mod store;
+pub mod time;

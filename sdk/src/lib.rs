@@ -1,1 +1,6 @@
-//! sdk
+//! What a Switchyard plugin needs.
+
+pub mod abi;
+pub mod ext;
+pub mod manifest;
+pub mod types;

@@ -1,0 +1,5 @@
+//! The administrative interface: HTTP, events, and the requests the engine answers.
+
+mod request;
+
+pub use request::{Refused, Request};

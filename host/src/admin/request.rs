@@ -1,0 +1,90 @@
+//! What the administrative interface may ask of the engine.
+
+use serde::{Deserialize, Serialize};
+
+/// One request. The answer is JSON, the shape of which stands at each variant.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// All calls: `[{id, state, since, legs: [{id, user, uri, call_id, state, held}], …}]`.
+    Calls,
+    /// Ends a call. Answer: `{}`.
+    Hangup {
+        /// The call's id as listed.
+        call: u64,
+    },
+    /// Parks the far end of a call. Answer: `{number, token}`.
+    Park {
+        /// The call's id as listed.
+        call: u64,
+        /// Whose parking it is, a user of one of the legs.
+        parker: String,
+        /// A certain orbit, or any.
+        number: Option<String>,
+    },
+    /// Rings a user's phone and connects it with a parked call. Answer: `{leg}`.
+    Retrieve {
+        /// The orbit.
+        number: String,
+        /// Whose phone.
+        user: String,
+        /// The parked call's token, if the asker has it.
+        token: Option<String>,
+    },
+    /// All ranges: `[{name, from, to, kind, pool, size, occupied}]`.
+    Ranges,
+    /// Adds a range or changes one. Answer: the range.
+    PutRange(RangeSpec),
+    /// Removes a range. Answer: `{}`.
+    RemoveRange {
+        /// Its name.
+        name: String,
+        /// Even while calls wait in it.
+        force: bool,
+    },
+    /// Every call in an orbit: `[{number, range, state, parked, parker, since, deadline, recalls, token}]`.
+    Occupants,
+    /// All users with their bindings: `[{name, extension, display, pool, may_park, …, bindings: [{contact, flow, expires}]}]`.
+    Users,
+    /// Changes a user. Answer: the user.
+    SetUser {
+        /// Its name.
+        name: String,
+        /// Fields to change, as in the configuration: `may_park`, `pickup_group` (null: none), `extension`, `display`.
+        change: serde_json::Map<String, serde_json::Value>,
+    },
+    /// The running policies: `{revision, hash, pools: [{pool, file}], last_error}`.
+    PolicyStatus,
+    /// The loaded plugins: `[{name, version, description, kinds, services, state, flows, failures, file}]`.
+    Plugins,
+    /// Counters for `/readyz`: `{ready, draining, calls, occupants, registrations, store}`.
+    Status,
+}
+
+/// A range as the outside gives it: `name`, `from`, `to`, `kind`, `pool`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RangeSpec {
+    /// Unique and fixed (ORB-06, ORB-07).
+    pub name: String,
+    /// First number.
+    pub from: String,
+    /// Last number.
+    pub to: String,
+    /// The kind: `call-park`, `group-pickup`, or a third party's.
+    pub kind: String,
+    /// The owning pool.
+    pub pool: String,
+}
+
+/// Why the engine did not do it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Refused {
+    /// The HTTP status that fits: 400, 403, 404, 409, 503.
+    pub status: u16,
+    /// The reason code, if there is one (350xx).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// One or more sentences.
+    pub text: String,
+}

@@ -1,0 +1,86 @@
+//! What plugins ask for. A plugin function only enqueues a [`Command`]; the engine applies it when no plugin runs.
+
+use switchyard_sdk::ext::{call, orbit};
+use switchyard_sdk::types::{FlowId, LegId, Refusal, Token};
+
+use crate::time::Utc;
+
+/// Names a loaded copy of a plugin. A reload makes a new one; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct InstanceId(pub u32);
+
+/// Who waits for an answer: tokens are unique per instance only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Waiter {
+    /// The instance that asked.
+    pub instance: InstanceId,
+    /// The token it chose.
+    pub token: Token,
+}
+
+/// One request of a flow.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Command {
+    /// Who asks.
+    pub instance: InstanceId,
+    /// On behalf of which flow.
+    pub flow: FlowId,
+    /// What.
+    pub verb: Verb,
+}
+
+/// What a flow can ask for. Those with a [`Token`] are answered exactly once, unless withdrawn or the flow ends.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verb {
+    /// [`switchyard_sdk::abi::CallV1::play`].
+    Play(Token, LegId, call::Play),
+    /// [`switchyard_sdk::abi::CallV1::join`].
+    Join(Token, LegId, LegId),
+    /// [`switchyard_sdk::abi::CallV1::ring`].
+    Ring(Token, call::Ring),
+    /// [`switchyard_sdk::abi::CallV1::release`].
+    Release(LegId, call::Release),
+    /// [`switchyard_sdk::abi::CallV1::watch`].
+    Watch(Token, LegId),
+    /// [`switchyard_sdk::abi::CallV1::accept`].
+    Accept(call::Accept),
+    /// [`switchyard_sdk::abi::CallV1::refuse`].
+    Refuse(Refusal),
+    /// [`switchyard_sdk::abi::OrbitV1::reserve`].
+    Reserve(Token, orbit::Reserve),
+    /// [`switchyard_sdk::abi::OrbitV1::commit`].
+    Commit(Token, orbit::Commit),
+    /// [`switchyard_sdk::abi::OrbitV1::save`].
+    Save(orbit::Commit),
+    /// [`switchyard_sdk::abi::OrbitV1::claim`].
+    Claim(Token, orbit::Claim),
+    /// [`switchyard_sdk::abi::OrbitV1::claimed`].
+    Claimed(Token, String),
+    /// [`switchyard_sdk::abi::OrbitV1::settled`].
+    Settled(Token, String),
+    /// [`switchyard_sdk::abi::OrbitV1::free`].
+    Free(String, orbit::Outcome),
+    /// [`switchyard_sdk::abi::OrbitV1::unclaim`].
+    Unclaim(String),
+    /// [`switchyard_sdk::abi::TimerV1::at`].
+    At(Token, Utc),
+    /// [`switchyard_sdk::abi::HostTable::withdraw`]; `flow` of the command is 0.
+    Withdraw(Token),
+    /// The flow is over; how, and a message for the log.
+    FlowEnd(FlowEnd, String),
+}
+
+/// How a flow ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowEnd {
+    /// It returned.
+    Done,
+    /// It returned an error.
+    Failed,
+    /// It panicked, or its plugin returned nonsense.
+    Panicked,
+    /// It rests; a newer copy of the plugin goes on from its record.
+    Rested,
+    /// The host ended it.
+    Cancelled,
+}

@@ -1,0 +1,137 @@
+//! The store: what outlives a process. One trait; memory for tests, redb for a host alone, etcd for clusters.
+//!
+//! Keys are paths under [`ROOT`], values are JSON. The engine never waits for a store: it emits a
+//! [`Transaction`] and gets the [`Outcome`] back as an input, in one order with everything else.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// All keys live under this prefix.
+pub const ROOT: &str = "/switchyard/v1/";
+
+/// No transaction may hold more operations than this; etcd's own default is 128.
+pub const OPERATIONS_MAX: usize = 100;
+
+/// One record as the store holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// JSON.
+    pub value: Bytes,
+    /// Changes at each write of this key, and never goes back: the fencing token of the record.
+    pub revision: u64,
+}
+
+/// What a transaction demands of a key before it writes anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// The key has no record.
+    Absent,
+    /// The key has a record of any revision.
+    Present,
+    /// The record's revision is exactly this.
+    Revision(u64),
+}
+
+/// One write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Writes a record.
+    Put {
+        /// Full key.
+        key: String,
+        /// JSON.
+        value: Bytes,
+    },
+    /// Removes a record; removing what is not there is no error.
+    Delete {
+        /// Full key.
+        key: String,
+    },
+}
+
+/// How long a write must survive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// Answered only when it would survive `kill -9` and a power cut.
+    #[default]
+    Durable,
+    /// May be answered before it is on the disk: registrations, call records. A later durable write brings it along.
+    Relaxed,
+}
+
+/// All writes happen, or none: when every expectation holds at the moment of writing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Transaction {
+    /// What must be true.
+    pub expect: Vec<(String, Expect)>,
+    /// What is then written, at most [`OPERATIONS_MAX`].
+    pub operations: Vec<Operation>,
+    /// How long it must survive.
+    pub durability: Durability,
+}
+
+/// What became of a transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// All was written; each record written now has this revision.
+    Committed {
+        /// The revision of every record this transaction put.
+        revision: u64,
+    },
+    /// An expectation failed and nothing was written. The expected keys as they are now.
+    Conflict {
+        /// Key and record of each key that was expected something of.
+        current: Vec<(String, Option<Record>)>,
+    },
+}
+
+/// Why a store could not answer. A transaction that failed this way may still have been written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away, or was too slow.
+    #[error("the store is away: {0}")]
+    Unavailable(String),
+    /// The request breaks a rule of the trait (too many operations, a key outside [`ROOT`]).
+    #[error("bad store request: {0}")]
+    Invalid(String),
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// All records under a prefix at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// Key to record, in key order.
+    pub records: BTreeMap<String, Record>,
+    /// The store's revision at that moment: a watch from here misses nothing.
+    pub revision: u64,
+}
+
+/// A change seen by a watch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Full key.
+    pub key: String,
+    /// The new record, or `None` when it was removed.
+    pub record: Option<Record>,
+}
+
+/// Keeps records. Cheap to clone behind an `Arc`; every method may be called from any task.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes all of `transaction`, or nothing.
+    async fn commit(&self, transaction: Transaction) -> Result<Outcome, StoreError>;
+
+    /// Reads every record under `prefix` at one moment.
+    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError>;
+
+    /// Every change under `prefix` after `revision`, in order. The watch restarts itself when its server does;
+    /// when history is gone it delivers the difference as changes. It ends only when the receiver is dropped.
+    async fn watch(
+        &self,
+        prefix: &str,
+        revision: u64,
+    ) -> Result<tokio::sync::mpsc::Receiver<Change>, StoreError>;
+}

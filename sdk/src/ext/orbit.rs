@@ -1,0 +1,163 @@
+//! `switchyard.orbit/1`: places a call can wait in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{LegId, Party};
+
+/// Asks for a free orbit (extension function `reserve`). Answer: [`Reserved`], or a refusal
+/// (35002 full, 35102 occupied, 35006 this leg is parked already, 35012 draining).
+///
+/// The reservation is booked on the flow and is gone when the flow ends, unless it was committed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reserve {
+    /// Whose ranges to choose from.
+    pub pool: String,
+    /// A certain orbit (directed park), or any.
+    pub number: Option<String>,
+    /// How to choose among the free ones.
+    pub choice: Choice,
+    /// An orbit freed less than this ago is chosen only when no other is free.
+    pub reuse_cooldown_ms: u64,
+    /// The leg to be parked.
+    pub leg: Option<LegId>,
+    /// Who waits there, as shown to others.
+    pub parked: Party,
+    /// Who parks.
+    pub parker: Party,
+}
+
+/// How a free orbit is chosen (CP-02).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Uniformly at random.
+    #[default]
+    Random,
+    /// The lowest number.
+    Lowest,
+    /// The one whose last use is longest ago.
+    LeastRecent,
+}
+
+/// Answer to [`Reserve`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reserved {
+    /// The orbit.
+    pub number: String,
+    /// The call's token: whoever shows it gets this call or none (CP-19).
+    pub token: String,
+    /// The range's name.
+    pub range: String,
+}
+
+/// Makes a reservation a parked call (extension function `commit`). Answer: success once the record is stored.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Commit {
+    /// The reserved orbit.
+    pub number: String,
+    /// The host's part of the record: alone it suffices to play, recall and end the call.
+    pub terms: Terms,
+    /// The plugin's part, at most 1 KiB, starting with its version. Readable by the previous minor version.
+    pub state: serde_json::Value,
+}
+
+/// What the host must know to look after a parked call without its plugin. Times are milliseconds since 1970 (UTC).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// When the call was parked.
+    pub parked_at_ms: u64,
+    /// When the next stage (recall, on-timeout) is due.
+    pub deadline_ms: u64,
+    /// Where the call goes when nobody answers the recall; hang up if absent.
+    pub on_timeout_uri: Option<String>,
+    /// What it hears.
+    pub music: crate::ext::call::Music,
+}
+
+/// Asks for the call in an orbit (extension function `claim`). Exactly one claimant wins.
+/// Answer: [`Claimed`], or a refusal (35000 vacant, 35010 wrong token, 35101 lost, text says to whom).
+///
+/// A claim on an orbit that is still being reserved waits up to three seconds for it. The claim is booked on
+/// the flow: if the flow ends before `free`, the call is parked again with the time it had left.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claim {
+    /// The orbit; absent for the call that waits longest in `pool`.
+    pub number: Option<String>,
+    /// The pool whose oldest call is meant.
+    pub pool: String,
+    /// The token, if the claimant has one.
+    pub token: Option<String>,
+    /// Who claims.
+    pub claimant: Party,
+}
+
+/// Answer to [`Claim`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The orbit.
+    pub number: String,
+    /// The leg that waited there.
+    pub leg: LegId,
+    /// Who it is.
+    pub party: Party,
+}
+
+/// Answer to the extension function `claimed`, with which the flow that looks after a parked call waits for
+/// somebody to claim it. Level-triggered.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClaimedBy {
+    /// Who.
+    pub claimant: Party,
+}
+
+/// Answer to the extension function `settled`, which waits until a claim has come to its end.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settled {
+    /// True when the call left the orbit; false when it is parked again.
+    pub freed: bool,
+}
+
+/// How a call left its orbit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Somebody took it.
+    Retrieved,
+    /// The parker answered the recall.
+    Recalled,
+    /// The on-timeout address answered.
+    OnTimeout,
+    /// The parked party hung up.
+    HungUp,
+    /// The host ended it: time over, or nobody answered.
+    Released,
+    /// The park was never completed.
+    Abandoned,
+}
+
+/// A parked call handed to a new flow, after a restart or a plugin reload: the payload of `RESUME`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resume {
+    /// The orbit.
+    pub number: String,
+    /// The orbit's pool.
+    pub pool: String,
+    /// The call's token.
+    pub token: String,
+    /// The waiting leg.
+    pub leg: LegId,
+    /// Who waits.
+    pub parked: Party,
+    /// Who parked.
+    pub parker: Party,
+    /// The host's part of the record.
+    pub terms: Terms,
+    /// The plugin's part of the record.
+    pub state: serde_json::Value,
+}
