@@ -1,8 +1,29 @@
 //! RTP for parked and listening legs: music, spoken numbers, DTMF. Everything else goes phone to phone.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+mod ports;
+mod silent;
+
+pub use silent::{Sending, Silent};
+
+/// Where the media service sends from and what it plays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaConfig {
+    /// The address that phones see in SDP and that sockets are bound to. Never the unspecified address.
+    pub address: IpAddr,
+    /// UDP ports to use: RTP on even ones, RTCP on the odd one above.
+    pub ports: RangeInclusive<u16>,
+    /// The folder of music, with spoken prompts in `prompts/` below it. What it lacks of the project's own
+    /// music and prompts comes from the executable.
+    pub music: PathBuf,
+    /// Seeds SSRCs, first sequence numbers and time stamps, which must be hard to guess (RFC 3550 §9.1).
+    pub seed: [u8; 32],
+}
 
 /// One RTP stream of a leg. It keeps its port, SSRC, sequence numbers and time stamps from [`Command::Open`]
 /// to [`Command::Close`], whatever it plays and wherever it sends in between.
