@@ -1,6 +1,7 @@
 //! Switchyard: a plugin-based SIP feature host.
 
 pub mod admin;
+pub mod config;
 pub mod engine;
 pub mod media;
 pub mod net;

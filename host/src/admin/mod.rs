@@ -2,4 +2,4 @@
 
 mod request;
 
-pub use request::{Refused, Request};
+pub use request::{RangeSpec, Refused, Request};

@@ -1,0 +1,341 @@
+//! The configuration file: typed, with units and defaults, and with all its errors at once.
+//!
+//! [`load`] reads `switchyard.toml`. Every key has its line in `docs/operating.md`. A wrong file is answered with
+//! *every* mistake in it, each with file, line, column, what was expected and a near match; nothing starts half
+//! configured. `[[pools]]`, `[[orbits]]` and `[[users]]` only seed an empty store.
+
+mod check;
+mod error;
+mod read;
+mod sections;
+mod words;
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::ConfigError;
+pub use words::{Advertise, Listen, Network, Secret};
+
+use crate::admin::RangeSpec;
+use crate::net::Protocol;
+
+/// The kind of range whose numbers hold one parked call each.
+pub const KIND_CALL_PARK: &str = "call-park";
+/// The kind of range whose numbers stand for pickup groups.
+pub const KIND_GROUP_PICKUP: &str = "group-pickup";
+
+/// What `switchyard.toml` says. Paths are absolute, or relative to the working directory: those in the file are
+/// resolved against the folder of the file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where this was read from.
+    pub file: PathBuf,
+    /// `[host]`
+    pub host: Host,
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[plugins]`
+    pub plugins: Plugins,
+    /// `[policies]`
+    pub policies: Policies,
+    /// `[store]`
+    pub store: Store,
+    /// `[media]`
+    pub media: Media,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[[pools]]`; if the file has none, the host's own pool.
+    pub pools: Vec<Pool>,
+    /// `[[orbits]]`
+    pub orbits: Vec<RangeSpec>,
+    /// `[[users]]`
+    pub users: Vec<User>,
+    /// `[[trunks]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[routes]]`, in the order in which they are tried.
+    pub routes: Vec<Route>,
+    /// What is allowed but probably not meant. Shown by `check` and in the log at start.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// `[host]`: who this host is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// Its name: in the store, in `Warning` headers, in logs.
+    pub name: String,
+    /// The pool it belongs to.
+    pub pool: String,
+    /// Where it keeps its store and its copies of plugin libraries.
+    pub data_dir: PathBuf,
+}
+
+/// `[sip]`: what it answers to and where it listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sip {
+    /// The domain of all users; also the digest realm.
+    pub domain: String,
+    /// Where it listens.
+    pub listen: Vec<Listen>,
+    /// What it tells others instead of the address it listens on.
+    pub advertise: Vec<Advertise>,
+    /// Numbers that are always routed and never parked on (ORB-12).
+    pub emergency: Vec<String>,
+    /// `[sip.limits]`
+    pub limits: Limits,
+}
+
+impl Sip {
+    /// What goes into Via and Contact for a listener bound to `local`: `host:port`.
+    pub fn advertised(&self, protocol: Protocol, local: SocketAddr) -> String {
+        match self.advertise.iter().find(|advertise| advertise.protocol == protocol) {
+            Some(advertise) => advertise.host_port(),
+            None => local.to_string(),
+        }
+    }
+}
+
+/// `[sip.limits]`: sizes and times that protect the host or its peers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Biggest message taken from a stream connection; a datagram cannot be bigger than this either.
+    pub message_bytes: usize,
+    /// Stream connections open at once.
+    pub connections: usize,
+    /// Bindings one user may have at once.
+    pub bindings_per_user: usize,
+    /// Shortest registration accepted; below it 423 (RFC 3261 §10.3).
+    pub register_min: Duration,
+    /// Longest registration granted.
+    pub register_max: Duration,
+    /// Session interval asked for (RFC 4028).
+    pub session_expires: Duration,
+    /// Shortest session interval accepted; below it 422 (RFC 4028 §5: at least 90 s).
+    pub session_min: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 65_535,
+            connections: 4096,
+            bindings_per_user: 10,
+            register_min: Duration::from_secs(60),
+            register_max: Duration::from_secs(3600),
+            session_expires: Duration::from_secs(1800),
+            session_min: Duration::from_secs(90),
+        }
+    }
+}
+
+/// `[plugins]`: where the features are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plugins {
+    /// The folder with the libraries.
+    pub dir: PathBuf,
+    /// Only these, by name; absent: every library there.
+    pub enabled: Option<Vec<String>>,
+}
+
+/// `[policies]`: where the Lua files are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policies {
+    /// The folder with `default.lua` and `pools/`.
+    pub dir: PathBuf,
+}
+
+/// `[store]`: what outlives the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Store {
+    /// Which store.
+    pub kind: StoreKind,
+}
+
+/// Which store a host keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// One file in the data folder (redb).
+    Embedded,
+    /// Nothing outlives the process: for trying things out.
+    Memory,
+}
+
+/// `[media]`: music and prompts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Media {
+    /// The address RTP is sent from, and offered to phones.
+    pub address: IpAddr,
+    /// The ports it may use; RTP takes the even ones.
+    pub ports: RangeInclusive<u16>,
+    /// The folder with the music files.
+    pub music: PathBuf,
+}
+
+/// `[admin]`: the administrative HTTP interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The bearer token every request must carry. There is always one unless `listen` is a loopback address.
+    pub token: Option<Secret>,
+    /// Host names, besides the loopback ones and `listen` itself, under which browsers may reach it.
+    pub hosts: Vec<String>,
+}
+
+/// One of `[[pools]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Its name; also the name of its policy file.
+    pub name: String,
+    /// The name phones and trunks know it by.
+    pub fqdn: Option<String>,
+    /// The pool that serves its users when it cannot.
+    pub backup: Option<String>,
+}
+
+/// One of `[[users]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The user part of the address, and the digest user name.
+    pub name: String,
+    /// The number others dial.
+    pub extension: Option<String>,
+    /// The name shown on phones.
+    pub display: Option<String>,
+    /// The password, or what is derived from it.
+    pub credential: Credential,
+    /// The home pool.
+    pub pool: String,
+    /// The number of the user's pickup group.
+    pub pickup_group: Option<String>,
+    /// Whether the user may park calls (POL-01: not unless allowed).
+    pub may_park: bool,
+    /// Whether the user may retrieve parked calls.
+    pub may_retrieve: bool,
+}
+
+/// How a user proves who they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Credential {
+    /// The password itself; the store gets only what is derived from it.
+    Password(Secret),
+    /// `H(user:realm:password)` in hexadecimal (RFC 7616 §3.4.2), for at least one algorithm.
+    Ha1 {
+        /// MD5, 32 digits.
+        md5: Option<Secret>,
+        /// SHA-256, 64 digits.
+        sha256: Option<Secret>,
+    },
+}
+
+/// One of `[[trunks]]`: a gateway or provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trunk {
+    /// Its name, for routes.
+    pub name: String,
+    /// Requests from these addresses come through this trunk.
+    pub peers: Vec<Network>,
+    /// Where calls to it go: a SIP URI without user part. Absent: inbound only.
+    pub to: Option<String>,
+    /// The digest user name towards it.
+    pub user: Option<String>,
+    /// The password towards it.
+    pub password: Option<Secret>,
+    /// Whether it sees that several phones ring.
+    pub forks: Forks,
+    /// What callers from there are.
+    pub caller: Caller,
+}
+
+/// What a trunk sees of a call that rings several phones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Forks {
+    /// One early dialog per phone (RFC 3261 §12.1).
+    #[default]
+    Visible,
+    /// One bodiless 180 until a phone wins.
+    Hidden,
+}
+
+/// What callers through a trunk are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Caller {
+    /// Strangers: they may call users, but not retrieve parked calls (CP-18).
+    #[default]
+    Outside,
+    /// Colleagues behind another PBX: they may retrieve.
+    Inside,
+}
+
+/// One of `[[routes]]`: which dialled numbers go to which trunk.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Matches the dialled number.
+    pub pattern: regex::Regex,
+    /// The trunk's name.
+    pub trunk: String,
+    /// What is dialled there: `$1` is the first group of the pattern, `$0` all it matched.
+    pub number: String,
+}
+
+impl Route {
+    /// The number to dial on the trunk, if this route is meant for `dialled`.
+    pub fn number(&self, dialled: &str) -> Option<String> {
+        let captures = self.pattern.captures(dialled)?;
+        let mut number = String::new();
+        captures.expand(&self.number, &mut number);
+        Some(number)
+    }
+}
+
+impl Config {
+    /// The first route meant for `dialled`, its trunk, and the number to dial there.
+    pub fn route(&self, dialled: &str) -> Option<(&Trunk, String)> {
+        self.routes.iter().find_map(|route| {
+            let number = route.number(dialled)?;
+            Some((self.trunk(&route.trunk)?, number))
+        })
+    }
+
+    /// The trunk of that name.
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
+    /// The trunk through which requests from `address` come.
+    pub fn trunk_of(&self, address: IpAddr) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.peers.iter().any(|peer| peer.contains(address)))
+    }
+
+    /// The names of all pools, in the order of the file.
+    pub fn pool_names(&self) -> Vec<String> {
+        self.pools.iter().map(|pool| pool.name.clone()).collect()
+    }
+}
+
+/// Reads and checks the file at `path`.
+pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) => Err(vec![ConfigError::unreadable(path, &error)]),
+    }
+}
+
+/// Checks `text` as if it stood in the file `path`.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
+    let (table, syntax) = toml::de::DeTable::parse_recoverable(text);
+    let report = read::Report::new(path, text);
+    for error in syntax {
+        report.error(error.span().unwrap_or(0..0), "", error.message().trim());
+    }
+    // What a damaged file seems to lack may only be unreadable, so its other errors wait until it can be read.
+    report.stop_on_error()?;
+    let config = sections::config(path, &report, &table);
+    check::config(&report, &config);
+    let warnings = report.finish()?;
+    Ok(Config { warnings, ..config.into_config() })
+}
+
+#[cfg(test)]
+mod tests;
