@@ -2,10 +2,12 @@
 
 pub mod admin;
 pub mod config;
+pub mod call;
 pub mod engine;
 pub mod media;
 pub mod net;
 pub mod plugin;
 pub mod policy;
+pub mod sip;
 pub mod store;
 pub mod time;

@@ -1,0 +1,3 @@
+//! Legs joined into calls.
+
+pub mod negotiation;
