@@ -27,6 +27,29 @@ pub struct Str {
     pub len: usize,
 }
 
+#[expect(unsafe_code, reason = "text from the other side is a pointer and a length")]
+impl Str {
+    /// Lends `text` to the other side.
+    pub const fn of(text: &str) -> Self {
+        Self { ptr: text.as_ptr(), len: text.len() }
+    }
+
+    /// Reads what the other side lent; none if it is not UTF-8.
+    ///
+    /// # Safety
+    /// `ptr` must point to `len` readable bytes that stay unchanged for `'a`, unless `len` is 0.
+    pub unsafe fn read<'a>(self) -> Option<&'a str> {
+        if self.len == 0 {
+            return Some("");
+        }
+        if self.ptr.is_null() || self.len > isize::MAX as usize {
+            return None;
+        }
+        // SAFETY: not null, and the caller vouches for the bytes.
+        std::str::from_utf8(unsafe { std::slice::from_raw_parts(self.ptr, self.len) }).ok()
+    }
+}
+
 /// What a library exports as `switchyard_plugin`.
 #[repr(C)]
 pub struct PluginEntry {
@@ -111,6 +134,18 @@ pub mod status {
     pub const PANICKED: i32 = -3;
 }
 
+/// Levels of [`LogV1::log`].
+pub mod log_level {
+    /// Something broke.
+    pub const ERROR: u32 = 1;
+    /// Something is odd.
+    pub const WARNING: u32 = 2;
+    /// Something happened.
+    pub const INFO: u32 = 3;
+    /// A detail.
+    pub const DEBUG: u32 = 4;
+}
+
 /// How a flow ended.
 pub mod flow_end {
     /// It returned.
@@ -154,7 +189,8 @@ pub struct CallV1 {
     /// Reserved, 0.
     pub reserved: u32,
     /// Takes a leg's media to the host; see [`crate::ext::call::Play`]. Answered.
-    pub play: unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, leg: u64, play_json: Str) -> i32,
+    pub play:
+        unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, leg: u64, play_json: Str) -> i32,
     /// Joins two legs, whatever state each is in (the four cases of RFC 3264 exchange). Answered when both have
     /// confirmed; after a refusal both are as they were.
     pub join: unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, a: u64, b: u64) -> i32,
@@ -240,7 +276,7 @@ pub struct LogV1 {
     pub size: u32,
     /// Reserved, 0.
     pub reserved: u32,
-    /// Writes one line to the host's log. `level`: 1 error, 2 warning, 3 info, 4 debug. `flow` may be 0.
+    /// Writes one line to the host's log. `level`: one of [`log_level`]. `flow` may be 0.
     pub log: unsafe extern "C" fn(context: *mut c_void, flow: u64, level: u32, text: Str),
 }
 
@@ -253,4 +289,34 @@ pub struct MetricsV1 {
     pub reserved: u32,
     /// Adds to the counter `switchyard_plugin_NAME_total{plugin="…"}`.
     pub count: unsafe extern "C" fn(context: *mut c_void, name: Str, by: u64),
+}
+
+impl CallV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.call/1";
+}
+
+impl OrbitV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.orbit/1";
+}
+
+impl PolicyV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.policy/1";
+}
+
+impl TimerV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.timer/1";
+}
+
+impl LogV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.log/1";
+}
+
+impl MetricsV1 {
+    /// The extension's id.
+    pub const ID: &'static str = "switchyard.metrics/1";
 }

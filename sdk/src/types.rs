@@ -1,6 +1,36 @@
 //! The words that cross the plugin boundary: opaque numbers and plain JSON values.
 
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// A wall-clock moment: milliseconds since 1970-01-01T00:00:00Z. What deadlines and records are written in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Utc(pub u64);
+
+impl Utc {
+    /// Milliseconds since 1970, as the `_ms` fields of records hold them.
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+}
+
+impl Add<Duration> for Utc {
+    type Output = Utc;
+    fn add(self, delay: Duration) -> Utc {
+        Utc(self.0.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Time from the right to the left; zero if the left is earlier.
+impl Sub for Utc {
+    type Output = Duration;
+    fn sub(self, earlier: Utc) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// A leg: one dialog of the host with one phone or trunk. Valid until the leg ends; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -106,6 +136,27 @@ pub struct Offer {
     pub occupied: bool,
     /// The Call-ID of the request, for logs.
     pub call_id: String,
+}
+
+impl Offer {
+    /// An offer of somebody unknown who dialled the service `name`, in pool `""`: a start for tests, to be
+    /// completed with `Offer { leg: Some(leg), ..Offer::dialled("park") }`.
+    pub fn dialled(name: &str) -> Self {
+        Self {
+            how: How::Dial,
+            service: Some(name.to_owned()),
+            number: None,
+            token: None,
+            number_error: None,
+            pool: String::new(),
+            leg: None,
+            caller: Party::default(),
+            near: None,
+            far: None,
+            occupied: false,
+            call_id: String::new(),
+        }
+    }
 }
 
 /// Reason codes: the 350xx list of the reference, ours from 35100 on. Each has one SIP status, chosen by the host.

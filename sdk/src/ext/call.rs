@@ -2,7 +2,63 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{LegId, Party};
+use crate::answer::Answer;
+use crate::context::Context;
+use crate::encode;
+use crate::types::{LegId, Party, Refusal};
+
+/// Legs, as a flow handles them: [`Context::calls`](crate::Context::calls).
+#[derive(Clone, Copy)]
+pub struct Calls<'a>(pub(crate) &'a Context);
+
+impl Calls<'_> {
+    /// Takes a leg's media to the host and plays to it. Resolves when the leg has confirmed; if it refuses, it
+    /// is as it was.
+    pub fn play(&self, leg: LegId, play: &Play) -> Answer<Played> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("play", |host, token| host.play(flow, token, leg.0, &encode(play)))
+    }
+
+    /// Joins two legs, whatever state each is in. Resolves when both have confirmed; after a refusal both are
+    /// as they were.
+    pub fn join(&self, a: LegId, b: LegId) -> Answer<()> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("join", |host, token| host.join(flow, token, a.0, b.0))
+    }
+
+    /// Rings someone for a waiting leg. Resolves when both are joined; dropping the answer stops the ringing.
+    pub fn ring(&self, ring: &Ring) -> Answer<Answered> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("ring", |host, token| host.ring(flow, token, &encode(ring)))
+    }
+
+    /// Ends a leg, as its state demands. Never an error: a leg that is gone is gone.
+    pub fn release(&self, leg: LegId, release: &Release) {
+        let flow = self.0.flow_number();
+        let status = self.0.core().host.release(flow, leg.0, &encode(release));
+        self.0.core().tell(flow, "release", status);
+    }
+
+    /// Waits for a leg to end. Level-triggered: nothing is missed between two watches.
+    pub fn watch(&self, leg: LegId) -> Answer<Ended> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("watch", |host, token| host.watch(flow, token, leg.0))
+    }
+
+    /// Tells whoever made the offer that it worked. Best effort.
+    pub fn accept(&self, accept: &Accept) {
+        let flow = self.0.flow_number();
+        let status = self.0.core().host.accept(flow, &encode(accept));
+        self.0.core().tell(flow, "accept", status);
+    }
+
+    /// Refuses the offer: the asking phone is told, the caller stays where they are.
+    pub fn refuse(&self, refusal: &Refusal) {
+        let flow = self.0.flow_number();
+        let status = self.0.core().host.refuse(flow, &encode(refusal));
+        self.0.core().tell(flow, "refuse", status);
+    }
+}
 
 /// Takes a leg's media to the host and plays to it (extension function `play`).
 ///

@@ -4,5 +4,8 @@
 //! default, an unknown field is ignored, so either side may be newer than the other.
 
 pub mod call;
+pub mod log;
+pub mod metrics;
 pub mod orbit;
 pub mod policy;
+pub mod timer;

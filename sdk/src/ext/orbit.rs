@@ -2,7 +2,72 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Answer;
+use crate::context::Context;
+use crate::encode;
 use crate::types::{LegId, Party};
+
+/// Orbits, as a flow handles them: [`Context::orbits`](crate::Context::orbits).
+#[derive(Clone, Copy)]
+pub struct Orbits<'a>(pub(crate) &'a Context);
+
+impl Orbits<'_> {
+    /// Asks for a free orbit. The reservation is gone when the flow ends, unless it was committed.
+    pub fn reserve(&self, reserve: &Reserve) -> Answer<Reserved> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("reserve", |host, token| host.reserve(flow, token, &encode(reserve)))
+    }
+
+    /// Makes a reservation a parked call. Resolves once the record is stored.
+    pub fn commit(&self, commit: &Commit) -> Answer<()> {
+        let (flow, record) = (self.0.flow_number(), encode(commit));
+        self.0.core().remember_stored(self.0.key(), &record);
+        self.0.core().ask("commit", |host, token| host.commit(flow, token, &record))
+    }
+
+    /// Replaces terms and state of a parked call, written behind. Does nothing if that is what this flow
+    /// committed or saved last.
+    pub fn save(&self, commit: &Commit) {
+        let (flow, record) = (self.0.flow_number(), encode(commit));
+        if self.0.core().remember_stored(self.0.key(), &record) {
+            let status = self.0.core().host.save(flow, &record);
+            self.0.core().tell(flow, "save", status);
+        }
+    }
+
+    /// Asks for the call in an orbit; exactly one claimant wins. Given back if the flow ends before
+    /// [`Orbits::free`].
+    pub fn claim(&self, claim: &Claim) -> Answer<Claimed> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("claim", |host, token| host.claim(flow, token, &encode(claim)))
+    }
+
+    /// Waits for somebody to claim the call in `number`. Level-triggered.
+    pub fn claimed(&self, number: &str) -> Answer<ClaimedBy> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("claimed", |host, token| host.claimed(flow, token, number))
+    }
+
+    /// Waits until no claim on `number` is under way.
+    pub fn settled(&self, number: &str) -> Answer<Settled> {
+        let flow = self.0.flow_number();
+        self.0.core().ask("settled", |host, token| host.settled(flow, token, number))
+    }
+
+    /// Takes the call out of the orbit.
+    pub fn free(&self, number: &str, outcome: Outcome) {
+        let flow = self.0.flow_number();
+        let status = self.0.core().host.free(flow, number, &encode(&outcome));
+        self.0.core().tell(flow, "free", status);
+    }
+
+    /// Gives a claim back: the call is parked again with the time it had left.
+    pub fn unclaim(&self, number: &str) {
+        let flow = self.0.flow_number();
+        let status = self.0.core().host.unclaim(flow, number);
+        self.0.core().tell(flow, "unclaim", status);
+    }
+}
 
 /// Asks for a free orbit (extension function `reserve`). Answer: [`Reserved`], or a refusal
 /// (35002 full, 35102 occupied, 35006 this leg is parked already, 35012 draining).
