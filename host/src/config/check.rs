@@ -239,7 +239,6 @@ fn listeners(report: &Report<'_>, draft: &Draft) {
 
 fn ranges(report: &Report<'_>, draft: &Draft) {
     unique(report, draft.ranges.iter().map(|range| &range.name));
-    
 }
 
 fn emergency(report: &Report<'_>, draft: &Draft) {

@@ -1,0 +1,105 @@
+//! The way from HTTP to the engine and back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::request::{Refused, Request};
+
+/// A request and where its answer goes. Dropping the sender unanswered is answered 503.
+pub type Question = (Request, oneshot::Sender<Result<Value, Refused>>);
+
+/// Questions that may wait for the engine at once. It answers thousands a second, so a full queue means it is
+/// stuck, and one more would only be answered after its asker had given up.
+const QUESTIONS_MAX: usize = 64;
+
+/// How long the engine may take: parks wait 5 s for the store and half a minute for a phone that does not answer
+/// a re-INVITE (Timer B, 32 s).
+const ANSWER_MAX: Duration = Duration::from_secs(35);
+
+/// Asks the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AdminHandle {
+    questions: mpsc::Sender<Question>,
+    patience: Duration,
+}
+
+impl AdminHandle {
+    /// A handle, and the end from which the engine's loop takes the questions.
+    pub fn channel() -> (Self, mpsc::Receiver<Question>) {
+        let (questions, inbox) = mpsc::channel(QUESTIONS_MAX);
+        (Self { questions, patience: ANSWER_MAX }, inbox)
+    }
+
+    /// The same handle, which gives up after `patience`.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Asks, and waits for the answer. An engine that is gone, or silent for too long, is a 503.
+    pub async fn ask(&self, request: Request) -> Result<Value, Refused> {
+        let asked = async {
+            let (reply, answer) = oneshot::channel();
+            self.questions.send((request, reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(self.patience, asked).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Refused { status: 503, code: None, text: "the host is stopping".to_owned() }),
+            Err(_) => Err(Refused {
+                status: 503,
+                code: None,
+                text: format!(
+                    "the host did not answer within {} s; it may still do it",
+                    self.patience.as_secs()
+                ),
+            }),
+        }
+    }
+}
+
+/// Where the host stands in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Not everything is up yet.
+    Starting,
+    /// Takes calls.
+    Ready,
+    /// Lets calls end, takes no new parks (CP-22).
+    Draining,
+}
+
+impl State {
+    /// `starting`, `ready`, `draining`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Draining => "draining",
+        }
+    }
+}
+
+/// The [`State`], shared between whoever runs the host and `/readyz`. Starts as [`State::Starting`].
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+impl Readiness {
+    /// Changes it.
+    pub fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Release);
+    }
+
+    /// Reads it.
+    pub fn get(&self) -> State {
+        match self.0.load(Ordering::Acquire) {
+            0 => State::Starting,
+            1 => State::Ready,
+            _ => State::Draining,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+"use strict";
+// Shows what the host tells at /api/v1/events. Everything comes as text: nothing of it is ever read as HTML.
+
+const byId = (id) => document.getElementById(id);
+const EVENTS_SHOWN = 20;
+const REFRESH_MS = 400; // one refresh for a burst of events
+let state = { calls: [], orbits: [], occupants: [], users: [] };
+let events = [];
+let refreshing = null;
+
+const columns = {
+  occupants: [
+    ["Orbit", (o) => o.number],
+    ["State", (o) => o.state],
+    ["Caller", (o) => party(o.parked)],
+    ["Parked by", (o) => party(o.parker)],
+    ["Waiting", (o) => since(o.since)],
+    ["Next step in", (o) => until(o.deadline)],
+    ["Recalls", (o) => o.recalls],
+  ],
+  calls: [
+    ["Call", (c) => c.id],
+    ["State", (c) => c.state],
+    ["Parties", (c) => (c.legs || []).map((l) => (l.user || l.uri) + (l.held ? " (held)" : "")).join(" – ")],
+    ["For", (c) => since(c.since)],
+  ],
+  orbits: [
+    ["Range", (r) => r.name],
+    ["Numbers", (r) => r.from + "–" + r.to],
+    ["Kind", (r) => r.kind],
+    ["Pool", (r) => r.pool],
+    ["In use", (r) => r.occupied + " of " + r.size],
+  ],
+  users: [
+    ["User", (u) => u.name],
+    ["Extension", (u) => u.extension],
+    ["Name", (u) => u.display],
+    ["Pool", (u) => u.pool],
+    ["May park", (u) => (u.may_park ? "yes" : "no")],
+    ["Phones", (u) => (u.bindings || []).map((b) => b.flow || b.contact).join(", ")],
+  ],
+  events: [
+    ["Time", (e) => new Date(e.at).toLocaleTimeString()],
+    ["Event", (e) => e.what + (e.code ? " " + e.code : "")],
+    ["Detail", (e) => Object.entries(e.detail || {}).map(([k, v]) => k + " " + (typeof v === "object" ? JSON.stringify(v) : v)).join(", ")],
+  ],
+};
+const nothing = {
+  occupants: "No call is parked.",
+  calls: "No calls.",
+  orbits: "No ranges.",
+  users: "No users.",
+  events: "Nothing happened since this page was opened.",
+};
+
+function party(value) {
+  if (value === null || typeof value !== "object") return value;
+  return value.display || value.extension || value.user || value.uri;
+}
+function seconds(ms) {
+  const s = Math.max(0, Math.round(ms / 1000));
+  return s < 60 ? s + " s" : Math.floor(s / 60) + " min " + (s % 60) + " s";
+}
+const since = (at) => (at ? seconds(Date.now() - at) : "");
+const until = (at) => (at ? seconds(at - Date.now()) : "");
+
+function draw(id, rows) {
+  const table = byId(id);
+  table.replaceChildren();
+  if (rows.length === 0) {
+    const cell = table.insertRow().insertCell();
+    cell.className = "none";
+    cell.textContent = nothing[id];
+    return;
+  }
+  const head = table.createTHead().insertRow();
+  for (const [title] of columns[id]) {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    cell.textContent = title;
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const row of rows) {
+    const line = body.insertRow();
+    for (const [, value] of columns[id]) {
+      const shown = value(row);
+      line.insertCell().textContent = shown === undefined || shown === null ? "" : String(shown);
+    }
+  }
+}
+function drawAll() {
+  for (const id of Object.keys(state)) draw(id, state[id]);
+  draw("events", events);
+}
+function say(text, bad) {
+  byId("state").textContent = text;
+  byId("state").className = bad ? "bad" : "";
+}
+
+const headers = () => {
+  const token = sessionStorage.getItem("token");
+  return token ? { Authorization: "Bearer " + token } : {};
+};
+async function refresh() {
+  refreshing = null;
+  for (const id of Object.keys(state)) {
+    const answer = await fetch("/api/v1/" + id, { headers: headers() });
+    if (answer.ok) state[id] = await answer.json();
+  }
+  drawAll();
+}
+function handle(kind, data) {
+  if (kind === "snapshot") {
+    state = data;
+    say("live");
+  } else if (kind === "event") {
+    events = [data, ...events].slice(0, EVENTS_SHOWN);
+    refreshing = refreshing || setTimeout(() => refresh().catch(() => {}), REFRESH_MS);
+  } else if (kind === "missed") {
+    say("missed " + data.missed + " events, catching up", true);
+  } else if (kind === "failed") {
+    say(data.text, true);
+  }
+  drawAll();
+}
+
+// EventSource cannot carry a token, so the stream is read by hand.
+async function listen() {
+  const answer = await fetch("/api/v1/events", { headers: headers() });
+  if (answer.status === 401) {
+    say("a token is needed", true);
+    byId("login").hidden = false;
+    return;
+  }
+  if (!answer.ok) throw new Error((await answer.json()).text);
+  byId("login").hidden = true;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    rest += value;
+    const parts = rest.split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const field = (name) => part.split("\n").filter((l) => l.startsWith(name + ":")).map((l) => l.slice(name.length + 1).replace(/^ /, "")).join("\n");
+      if (field("data")) handle(field("event"), JSON.parse(field("data")));
+    }
+  }
+  throw new Error("the host closed the stream");
+}
+function connect() {
+  listen().catch((error) => {
+    say("not connected: " + error.message, true);
+    setTimeout(connect, 2000);
+  });
+}
+
+byId("login").addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  sessionStorage.setItem("token", byId("token").value);
+  connect();
+});
+setInterval(drawAll, 1000); // the times go on
+connect();
