@@ -1,3 +1,26 @@
-//! SIP on the wire: sans-IO, knows RFCs and bytes, nothing of calls or plugins.
+//! SIP without IO: messages, transactions, dialogs. Knows RFCs, bytes and time; nothing of calls or plugins.
 
 pub mod body;
+mod draft;
+pub mod grammar;
+pub mod header;
+mod message;
+#[cfg(test)]
+mod message_tests;
+mod method;
+mod name;
+mod params;
+mod parse;
+mod status;
+pub mod uri;
+
+pub use draft::Draft;
+pub use grammar::Malformed;
+pub use header::{CSeq, NameAddr, Via};
+pub use message::Message;
+pub use method::Method;
+pub use name::Name;
+pub use params::{PARAMS_MAX, Params};
+pub use parse::{FIELDS_MAX, LINE_BYTES_MAX, LIST_ELEMENTS_MAX, MESSAGE_BYTES_MAX, ParseError};
+pub use status::{Class, Status};
+pub use uri::{Scheme, Uri};

@@ -1,3 +1,4 @@
-//! Message bodies.
+//! Bodies of messages.
 
+pub mod multipart;
 pub mod sdp;
