@@ -10,7 +10,6 @@
 //!
 //! An offer that is refused leaves no trace but its version number: see [`rollback`](Negotiation::rollback).
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
@@ -19,13 +18,16 @@ use serde::{Deserialize, Serialize};
 use crate::media::Codec;
 use crate::sip::body::sdp::{Connection, Direction, Line, Media, Sdp, SdpError};
 
+mod common;
+mod host;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use host::{HOST_CLOCK_HZ, Known, TELEPHONE_EVENT, host_audio, known_formats};
+use slots::{Pairing, Slot, answer_places};
 /// Where a stream with port 9 goes: nowhere (RFC 863). Used where a port must be named although nothing will flow.
 const DISCARD_PORT: u16 = 9;
-/// The payload type of telephone events if the leg has not chosen one; the number most phones use.
-const TELEPHONE_EVENT: &str = "101";
-/// Clock rate of every codec of the host, G.722 included (RFC 3551 §4.5.2).
-const HOST_CLOCK_HZ: u32 = 8000;
-
 /// Why a description cannot be taken at this moment.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NegotiationError {
@@ -80,34 +82,6 @@ pub struct MediaTarget {
     pub sends: bool,
 }
 
-/// One m-line of the session this leg's phone sees.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Slot {
-    kind: String,
-    proto: String,
-    format: String,
-}
-
-impl Slot {
-    fn of(media: &Media) -> Self {
-        let format = media.formats.first().cloned().unwrap_or_else(|| "0".to_owned());
-        Self { kind: media.kind.clone(), proto: media.proto.clone(), format }
-    }
-
-    /// The slot with nothing in it.
-    fn unused(&self) -> Media {
-        Media::new(&self.kind, 0, &self.proto, vec![self.format.clone()])
-    }
-}
-
-/// Which of a peer's streams stands in which of our slots, so that a stream stays where it is while the peer stays.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-struct Pairing {
-    /// The peer's `o=` line without its version.
-    peer: String,
-    slots: BTreeMap<usize, usize>,
-}
-
 /// The offer in flight.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Pending {
@@ -115,13 +89,6 @@ enum Pending {
     Local(Sdp),
     /// Theirs.
     Remote(Sdp),
-}
-
-/// A codec of the host, as this leg numbers it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Known {
-    codec: Codec,
-    format: String,
 }
 
 /// One leg's side of offer/answer.
@@ -246,8 +213,10 @@ impl Negotiation {
 
     /// Offers this leg the media of another leg's phone, as `peer` describes it: the peer's addresses, formats and
     /// attributes in our slots. A stream the peer doesn't have is port 0, one that is new to this leg is appended.
+    ///
+    /// Like every offer here it takes the place of an own offer in flight; it is not for a leg that owes an answer.
     pub fn offer_of(&mut self, peer: &Sdp, how: Directions) -> Bytes {
-        let places = self.places_for(peer);
+        let places = self.pairing.places_for(&self.slots, peer);
         let count = places.iter().flatten().map(|slot| slot + 1).max().unwrap_or(0).max(self.slots.len());
         let mut media: Vec<Option<Media>> = vec![None; count];
         for (stream, place) in peer.media().iter().zip(&places) {
@@ -287,6 +256,18 @@ impl Negotiation {
             media[index] = stream;
         }
         self.answer(Some(peer), media)
+    }
+
+    /// Answers their offer with another leg's *offer* (pickup: both phones are offering): the first audio stream both
+    /// describe alike, in the codecs both have. Either phone is told the other's address and payload types, and both
+    /// get the codecs in the same order. `None`, and nothing changes, if nothing is in common; it is then the same for
+    /// the other leg.
+    pub fn answer_common(&mut self, peer: &Sdp) -> Option<Bytes> {
+        let Some(Pending::Remote(offer)) = &self.pending else { return None };
+        let (slot, stream) = common::audio(offer, peer)?;
+        let mut media: Vec<Media> = offer.media().iter().map(|media| Slot::of(media).unused()).collect();
+        media[slot] = stream;
+        Some(self.answer(Some(peer), media))
     }
 
     /// Offers this leg the host's music or prompts: audio only, in the codecs this leg is known to have and with its
@@ -431,47 +412,13 @@ impl Negotiation {
 
     /// The slot for the host's audio: where audio flows now, else the first for audio, else a new one.
     fn audio_slot(&self) -> usize {
-        let flows = |sdp: &Sdp| sdp.media().iter().position(|media| media.is_live() && media.is_audio());
-        let standing = self.remote.as_ref().and_then(flows);
+        let live = |media: &Media| media.is_live() && media.is_audio();
+        let standing = self.local.as_ref().zip(self.remote.as_ref()).and_then(|(ours, theirs)| {
+            ours.media().iter().zip(theirs.media()).position(|(ours, theirs)| live(ours) && live(theirs))
+        });
         standing
             .or_else(|| self.slots.iter().position(|slot| slot.kind.eq_ignore_ascii_case("audio")))
             .unwrap_or(self.slots.len())
-    }
-
-    /// In which of our slots each stream of the peer goes; `None` for a stream that is not in use and has no slot.
-    fn places_for(&mut self, peer: &Sdp) -> Vec<Option<usize>> {
-        let name = peer.origin().map(|o| format!("{} {} {}", o.username, o.session_id, o.address));
-        let name = name.unwrap_or_default();
-        if self.pairing.peer != name {
-            self.pairing = Pairing { peer: name, slots: BTreeMap::new() };
-        }
-        let mut slots: Vec<(String, bool)> =
-            self.slots.iter().map(|slot| (slot.kind.to_ascii_lowercase(), false)).collect();
-        let mut places = vec![None; peer.media().len()];
-        for (place, (index, stream)) in places.iter_mut().zip(peer.media().iter().enumerate()) {
-            let remembered = self.pairing.slots.get(&index).copied();
-            if let Some((slot, entry)) = remembered.and_then(|slot| Some((slot, slots.get_mut(slot)?)))
-                && *entry == (stream.kind.to_ascii_lowercase(), false)
-            {
-                entry.1 = true;
-                *place = Some(slot);
-            }
-        }
-        for (place, stream) in places.iter_mut().zip(peer.media()) {
-            if place.is_some() || !stream.is_live() {
-                continue;
-            }
-            let free = (stream.kind.to_ascii_lowercase(), false);
-            let slot = slots.iter().position(|slot| *slot == free).unwrap_or(slots.len());
-            match slots.get_mut(slot) {
-                Some(entry) => entry.1 = true,
-                None => slots.push((free.0, true)),
-            }
-            *place = Some(slot);
-        }
-        self.pairing.slots =
-            places.iter().enumerate().filter_map(|(index, place)| Some((index, (*place)?))).collect();
-        places
     }
 
     fn offer(&mut self, from: Option<&Sdp>, media: Vec<Media>) -> Bytes {
@@ -556,74 +503,4 @@ fn compose(from: Option<&Sdp>, times: Vec<Line>, media: Vec<Media>) -> Sdp {
         }
     }
     sdp
-}
-
-/// For each stream of `offer` the stream of `answer` that goes there: the one at the same place among those of its
-/// kind, else any other of that kind and transport. Rejected streams stay rejected.
-fn answer_places(offer: &Sdp, answer: &Sdp) -> Vec<Option<usize>> {
-    let fits = |offered: &Media, answered: &Media| {
-        offered.is_live()
-            && answered.is_live()
-            && offered.kind.eq_ignore_ascii_case(&answered.kind)
-            && offered.same_transport(answered)
-    };
-    let rank = |sdp: &Sdp, index: usize| {
-        let kind = sdp.media()[index].kind.to_ascii_lowercase();
-        sdp.media()[..index].iter().filter(|media| media.kind.eq_ignore_ascii_case(&kind)).count()
-    };
-    let mut used = vec![false; answer.media().len()];
-    let mut places = vec![None; offer.media().len()];
-    for same_rank in [true, false] {
-        for (index, offered) in offer.media().iter().enumerate() {
-            if places[index].is_some() {
-                continue;
-            }
-            let found = answer.media().iter().enumerate().position(|(from, answered)| {
-                !used[from]
-                    && fits(offered, answered)
-                    && (!same_rank || rank(offer, index) == rank(answer, from))
-            });
-            if let Some(from) = found {
-                used[from] = true;
-                places[index] = Some(from);
-            }
-        }
-    }
-    places
-}
-
-/// The host's codecs that a stream lists, in its order, with its payload types.
-fn known_formats(media: &Media) -> Vec<Known> {
-    let mut known: Vec<Known> = Vec::new();
-    for format in &media.formats {
-        let Some(encoding) = media.encoding(format) else { continue };
-        let codec = Codec::ALL.into_iter().find(|codec| {
-            encoding.name.eq_ignore_ascii_case(codec.encoding_name())
-                && encoding.clock_hz == HOST_CLOCK_HZ
-                && encoding.channels == 1
-        });
-        if let Some(codec) = codec.filter(|codec| known.iter().all(|known| known.codec != *codec)) {
-            known.push(Known { codec, format: format.clone() });
-        }
-    }
-    known
-}
-
-/// The host's own audio stream.
-fn host_audio(port: u16, proto: &str, formats: &[Known], telephone_event: Option<&str>) -> Media {
-    // A payload type the leg uses for speech cannot mean digits as well.
-    let telephone_event = telephone_event.filter(|pt| formats.iter().all(|known| known.format != *pt));
-    let list = formats.iter().map(|known| known.format.clone()).chain(telephone_event.map(str::to_owned));
-    let mut media = Media::new("audio", port, proto, list.collect());
-    for known in formats {
-        let map = format!("rtpmap:{} {}/{HOST_CLOCK_HZ}", known.format, known.codec.encoding_name());
-        media.lines.push(Line::new('a', map));
-    }
-    if let Some(format) = telephone_event {
-        media.lines.push(Line::new('a', format!("rtpmap:{format} telephone-event/{HOST_CLOCK_HZ}")));
-        media.lines.push(Line::new('a', format!("fmtp:{format} 0-15")));
-    }
-    media.lines.push(Line::new('a', "ptime:20"));
-    media.lines.push(Line::new('a', Direction::SendRecv.as_str()));
-    media
 }
