@@ -6,6 +6,7 @@ pub mod call;
 pub mod engine;
 pub mod media;
 pub mod net;
+pub mod orbit;
 pub mod plugin;
 pub mod policy;
 pub mod sip;

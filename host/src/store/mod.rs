@@ -3,6 +3,8 @@
 //! Keys are paths under [`ROOT`], values are JSON. The engine never waits for a store: it emits a
 //! [`Transaction`] and gets the [`Outcome`] back as an input, in one order with everything else.
 
+pub mod keys;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

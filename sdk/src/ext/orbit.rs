@@ -186,6 +186,9 @@ pub struct ClaimedBy {
 pub struct Settled {
     /// True when the call left the orbit; false when it is parked again.
     pub freed: bool,
+    /// For a call that is parked again: when its next stage is due now, in milliseconds since 1970. The time the
+    /// claim took has been added. 0: as it was.
+    pub deadline_ms: u64,
 }
 
 /// How a call left its orbit.

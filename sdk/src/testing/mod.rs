@@ -470,7 +470,10 @@ impl FakeHost {
             },
             Command::Settled(number) => match self.orbits.get(number) {
                 Some(Place { claim: Some(_), .. }) => None,
-                place => Some(to_json(&Settled { freed: place.is_some_and(|place| place.freed) })),
+                place => Some(to_json(&Settled {
+                    freed: place.is_some_and(|place| place.freed),
+                    ..Settled::default()
+                })),
             },
             _ => None,
         }

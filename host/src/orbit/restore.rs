@@ -1,0 +1,103 @@
+//! After a restart: each recorded call keeps its orbit until its leg is back, or is known to be gone.
+
+use serde_json::json;
+use switchyard_sdk::ext::orbit as words;
+use switchyard_sdk::types::{Code, FlowId, LegId, Refusal};
+
+use super::number::Number;
+use super::occupant::{Occupant, State};
+use super::orbits::Orbits;
+use super::record::{Record, RestoredCall};
+use crate::store::Snapshot;
+use crate::store::keys::Key;
+use crate::time::{Now, Utc};
+
+impl Orbits {
+    /// Takes every recorded call over. Each holds its orbit, without a leg, until [`adopted`](Self::adopted) or
+    /// [`forget`](Self::forget). A record that cannot be read blocks its orbit and is left alone: a later
+    /// version may have written it.
+    pub fn restore(&mut self, now: Now, snapshot: &Snapshot) -> Vec<RestoredCall> {
+        let mut calls = Vec::new();
+        for (key, stored) in &snapshot.records {
+            let Some(Key::Orbit(text)) = Key::parse(key) else { continue };
+            let Ok(number) = Number::parse(&text) else { continue };
+            if self.occupants.contains_key(&number) {
+                continue;
+            }
+            let read = Record::read(&stored.value).and_then(|record| {
+                let same = record.number == text;
+                same.then_some(record).ok_or_else(|| "it names another orbit".to_string())
+            });
+            match read {
+                Ok(record) => {
+                    self.ledger.found(number, stored.value.clone(), stored.revision);
+                    self.hold_restored(now, number, &record);
+                    calls.push(RestoredCall { record });
+                }
+                Err(why) => {
+                    self.is_foreign(number);
+                    self.event("orbit.record_damaged", Some(Code::GENERAL), &text, json!({ "why": why }));
+                }
+            }
+        }
+        calls
+    }
+
+    fn hold_restored(&mut self, now: Now, number: Number, record: &Record) {
+        let since = match record.terms.parked_at_ms {
+            0 => now.utc,
+            parked_at_ms => Utc(parked_at_ms),
+        };
+        let occupant = Occupant {
+            number,
+            range: record.range.clone(),
+            pool: record.pool.clone(),
+            kind: record.kind.clone(),
+            token: record.token.clone(),
+            state: State::Restored,
+            leg: None,
+            owner: None,
+            parked: record.parked.clone(),
+            parker: record.parker.clone(),
+            terms: words::Terms { parked_at_ms: since.0, ..record.terms.clone() },
+            plugin_state: record.plugin.clone(),
+            facts: record.leg.clone(),
+            since,
+            stay: self.next_stay(),
+            waiters: Vec::new(),
+        };
+        self.by_token.insert(record.token.clone(), number);
+        self.lot_of(number, |lot| lot.take(number));
+        self.occupants.insert(number, occupant);
+    }
+
+    /// The leg of a restored call is back, and `owner` looks after it: it is parked as before.
+    pub fn adopted(&mut self, now: Now, number: &str, leg: LegId, owner: FlowId) {
+        let Ok(parsed) = Number::parse(number) else { return };
+        if self.by_leg.contains_key(&leg) {
+            return;
+        }
+        let Some(occupant) = self.occupants.get_mut(&parsed) else { return };
+        if occupant.state != State::Restored {
+            return;
+        }
+        occupant.state = State::Parked;
+        occupant.leg = Some(leg);
+        occupant.owner = Some(owner);
+        let detail = json!({ "parked": occupant.parked.label(), "deadline": occupant.terms.deadline_ms });
+        self.by_leg.insert(leg, parsed);
+        self.flows.entry(owner).or_default().numbers.insert(parsed);
+        self.enqueue(parsed);
+        // The record may name another host: from here on it is this one's.
+        self.write(now, parsed);
+        self.event("orbit.restored", None, number, detail);
+        self.serve_waiting_claims(now, parsed);
+    }
+
+    /// The leg of a restored call is gone (481, 408): its orbit is free.
+    pub fn forget(&mut self, now: Now, number: &str) {
+        let Ok(parsed) = Number::parse(number) else { return };
+        let why = Refusal::new(Code::LEG_GONE, "the caller was gone after a restart");
+        self.vacate(now, parsed, words::Outcome::HungUp, why);
+    }
+}

@@ -1,0 +1,127 @@
+//! Where each kind of record lives. The only place that knows how a key is spelled.
+//!
+//! Names are percent-encoded where they would break a path (`/`, `%`, control characters, spaces), so a user
+//! called `a/b` cannot write into somebody else's records.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use super::ROOT;
+
+const IN_A_NAME: &AsciiSet = &CONTROLS.add(b'/').add(b'%').add(b' ');
+
+/// A key, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// `host/NAME`: a host that lives.
+    Host(String),
+    /// `pool/NAME`.
+    Pool(String),
+    /// `range/NAME`: a named run of orbit numbers.
+    Range(String),
+    /// `user/NAME`.
+    User(String),
+    /// `binding/USER/ID`: a registered contact.
+    Binding(String, String),
+    /// `orbit/NUMBER`: a parked call.
+    Orbit(String),
+}
+
+impl Key {
+    /// Reads a full key; `None` for a kind of record this version does not know.
+    pub fn parse(key: &str) -> Option<Key> {
+        let mut parts = key.strip_prefix(ROOT)?.split('/');
+        let kind = parts.next()?;
+        let name = decode(parts.next()?)?;
+        let second = parts.next().map(decode);
+        if parts.next().is_some() {
+            return None;
+        }
+        match (kind, second) {
+            ("host", None) => Some(Key::Host(name)),
+            ("pool", None) => Some(Key::Pool(name)),
+            ("range", None) => Some(Key::Range(name)),
+            ("user", None) => Some(Key::User(name)),
+            ("orbit", None) => Some(Key::Orbit(name)),
+            ("binding", Some(Some(id))) => Some(Key::Binding(name, id)),
+            _ => None,
+        }
+    }
+}
+
+fn encode(name: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(name, IN_A_NAME)
+}
+
+fn decode(part: &str) -> Option<String> {
+    if part.is_empty() {
+        return None;
+    }
+    Some(percent_decode_str(part).decode_utf8().ok()?.into_owned())
+}
+
+/// The key of a user.
+pub fn user_key(name: &str) -> String {
+    format!("{ROOT}user/{}", encode(name))
+}
+
+/// The key of a range.
+pub fn range_key(name: &str) -> String {
+    format!("{ROOT}range/{}", encode(name))
+}
+
+/// The key of one binding of a user.
+pub fn binding_key(user: &str, id: &str) -> String {
+    format!("{ROOT}binding/{}/{}", encode(user), encode(id))
+}
+
+/// The prefix of all bindings of a user.
+pub fn bindings_prefix(user: &str) -> String {
+    format!("{ROOT}binding/{}/", encode(user))
+}
+
+/// The key of the call parked in `number`.
+pub fn orbit_key(number: &str) -> String {
+    format!("{ROOT}orbit/{}", encode(number))
+}
+
+/// The key of a pool.
+pub fn pool_key(name: &str) -> String {
+    format!("{ROOT}pool/{}", encode(name))
+}
+
+/// The key of a host.
+pub fn host_key(name: &str) -> String {
+    format!("{ROOT}host/{}", encode(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        assert_eq!(Key::parse(&user_key("alice")), Some(Key::User("alice".into())));
+        assert_eq!(Key::parse(&orbit_key("*100")), Some(Key::Orbit("*100".into())));
+        assert_eq!(Key::parse(&orbit_key("#100")), Some(Key::Orbit("#100".into())));
+        assert_eq!(Key::parse(&range_key("east park")), Some(Key::Range("east park".into())));
+        assert_eq!(Key::parse(&pool_key("east")), Some(Key::Pool("east".into())));
+        assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
+        assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
+        assert!(binding_key("bob", "1").starts_with(&bindings_prefix("bob")));
+    }
+
+    #[test]
+    fn a_name_with_a_slash_stays_inside_its_own_record() {
+        assert_eq!(user_key("a/b"), "/switchyard/v1/user/a%2Fb");
+        assert_eq!(Key::parse(&user_key("100%")), Some(Key::User("100%".into())));
+    }
+
+    #[test]
+    fn foreign_keys_are_not_understood() {
+        for key in
+            ["/other/v1/user/a", "/switchyard/v1/user", "/switchyard/v1/user/", "/switchyard/v1/user/a/b/c"]
+        {
+            assert_eq!(Key::parse(key), None, "{key}");
+        }
+    }
+}
