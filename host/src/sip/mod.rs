@@ -16,7 +16,10 @@ pub mod uri;
 
 pub use draft::Draft;
 pub use grammar::Malformed;
-pub use header::{CSeq, NameAddr, Via};
+pub use header::{
+    Auth, Authorization, CSeq, Challenge, EventHeader, MinSe, NameAddr, RAck, Reason, ReferTo, ReferredBy,
+    Refresher, Replaces, SessionExpires, SubState, SubscriptionState, Via, Warning,
+};
 pub use message::Message;
 pub use method::Method;
 pub use name::Name;
