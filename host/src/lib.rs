@@ -1,8 +1,9 @@
 //! Switchyard: a plugin-based SIP feature host.
 
 pub mod admin;
-pub mod config;
 pub mod call;
+pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod media;
 pub mod net;

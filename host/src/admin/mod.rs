@@ -20,4 +20,6 @@ pub use routes::{OPENAPI, Service, router};
 pub use server::{CONNECTIONS_MAX, serve};
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

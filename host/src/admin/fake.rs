@@ -1,0 +1,99 @@
+//! The interface with an engine behind it that answers from a table and remembers what it was asked.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{self, Secret};
+
+pub(crate) const TOKEN: &str = "0123456789abcdef";
+
+pub(crate) struct World {
+    pub router: Router,
+    pub events: Events,
+    pub readiness: Readiness,
+    pub asked: Arc<Mutex<Vec<Request>>>,
+}
+
+/// On a loopback address, without a token.
+pub(crate) fn world() -> World {
+    world_of("127.0.0.1:8080", None)
+}
+
+pub(crate) fn world_of(listen: &str, token: Option<&str>) -> World {
+    let admin = config::Admin {
+        listen: listen.parse().unwrap(),
+        token: token.map(Secret::new),
+        hosts: vec!["pbx.example.test".to_owned()],
+    };
+    let (engine, mut inbox) = AdminHandle::channel();
+    let asked: Arc<Mutex<Vec<Request>>> = Arc::default();
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        while let Some((request, reply)) = inbox.recv().await {
+            seen.lock().unwrap().push(request.clone());
+            let _ = reply.send(answer(&request));
+        }
+    });
+    let events = Events::default();
+    let readiness = Readiness::default();
+    let service = Service {
+        engine,
+        events: events.clone(),
+        readiness: readiness.clone(),
+        access: Access::new(&admin).unwrap(),
+        pool: "east".to_owned(),
+        metrics: Arc::new(|| "switchyard_calls 1\n".to_owned()),
+    };
+    World { router: router(service), events, readiness, asked }
+}
+
+fn answer(request: &Request) -> Result<Value, Refused> {
+    match request {
+        Request::Calls => Ok(json!([{"id": 7, "state": "joined", "since": 1, "legs": [
+            {"id": 1, "user": "alice", "uri": "sip:alice@example.test", "call_id": "a1", "state": "confirmed", "held": true},
+            {"id": 2, "user": null, "uri": "sip:0301234@example.test", "call_id": "b2", "state": "confirmed", "held": false}
+        ]}])),
+        Request::Hangup { call: 7 } | Request::RemoveRange { .. } => Ok(json!({})),
+        Request::Hangup { .. } => {
+            Err(Refused { status: 404, code: None, text: "there is no such call".to_owned() })
+        }
+        Request::Park { number: None, .. } => Ok(json!({"number": "7042", "token": "3f9a"})),
+        Request::Park { .. } => {
+            Err(Refused { status: 409, code: Some(35102), text: "orbit 7001 is occupied".to_owned() })
+        }
+        Request::Retrieve { .. } => Ok(json!({"leg": 12})),
+        Request::Ranges => Ok(json!([{
+            "name": "east-park", "from": "7000", "to": "7099", "kind": "call-park", "pool": "east",
+            "size": 100, "occupied": 1
+        }])),
+        Request::PutRange(spec) => Ok(serde_json::to_value(spec).unwrap()),
+        Request::Occupants => Ok(json!([{
+            "number": "*101", "state": "parked", "parked": {"display": "Zo\u{1b}[1m", "uri": "sip:zo@example.test"},
+            "parker": {"user": "bob", "display": null}, "since": null, "deadline": null, "token": "3f9a"
+        }])),
+        Request::Users => Ok(json!([{
+            "name": "alice", "extension": "1001", "display": null, "pool": "east", "pickup_group": null,
+            "may_park": true, "may_retrieve": true,
+            "bindings": [{"contact": "sip:alice@192.0.2.7", "flow": "udp:192.0.2.7:5060", "expires": 0}]
+        }])),
+        Request::SetUser { name, change } => {
+            let mut user = json!({"name": name, "pool": "east", "may_park": false, "may_retrieve": true, "bindings": []});
+            for (key, value) in change {
+                user[key] = value.clone();
+            }
+            Ok(user)
+        }
+        Request::PolicyStatus => Ok(json!({
+            "revision": 3, "hash": "ab12", "pools": [{"pool": "east", "file": "default.lua"}],
+            "last_error": ["default.lua:5: pickup_timout: unknown key, did you mean pickup_timeout?"]
+        })),
+        Request::Plugins => Ok(json!([{
+            "name": "call-park", "version": "0.1.0", "state": "running", "kinds": ["call-park"],
+            "services": ["park", "unpark"], "flows": 2
+        }])),
+        Request::Status => Ok(json!({"calls": 1})),
+    }
+}

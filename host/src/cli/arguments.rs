@@ -1,0 +1,299 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::KIND_CALL_PARK;
+
+/// A plugin-based SIP feature host: registrar, back-to-back user agent, Call Park, Group Call Pickup.
+#[derive(Parser, Clone, PartialEq, Debug)]
+#[command(
+    name = "switchyard",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true,
+    after_help = "Examples:\n  \
+        switchyard check                       look over the configuration, the policies and the plugins\n  \
+        switchyard run                         start the host\n  \
+        switchyard orbit occupants             which calls are parked, and where\n  \
+        switchyard call park 7 --parker bob    park the far end of call 7\n\n\
+        Verbs other than run, check, policy check and plugin info FILE speak to a running host. If it asks for a \
+        token, put the token into SWITCHYARD_TOKEN.\n\
+        Exit status: 0 done, 1 refused or failed, 2 wrong usage."
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Global {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SWITCHYARD_CONFIG",
+        default_value = "switchyard.toml",
+        help_heading = "Everywhere"
+    )]
+    pub config: PathBuf,
+    /// The running host's administrative address.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SWITCHYARD_ADMIN",
+        default_value = "http://127.0.0.1:8080",
+        help_heading = "Everywhere"
+    )]
+    pub admin: String,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum Command {
+    /// Start the host.
+    #[command(
+        after_help = "Example:\n  switchyard run --config /etc/switchyard/switchyard.toml --log-format json\n\n\
+        SIGTERM or Ctrl-C drains: new parks are refused, calls live on; a second one stops at once."
+    )]
+    Run(Run),
+    /// Look over the configuration, the plugins and the policies, and start nothing.
+    Check(Check),
+    /// Ranges of orbits, and the calls parked in them.
+    #[command(subcommand)]
+    Orbit(OrbitCommand),
+    /// Users and their phones.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Calls.
+    #[command(subcommand)]
+    Call(CallCommand),
+    /// Policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Write shell completions to standard output.
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command into a folder.
+    #[command(hide = true)]
+    Manpage {
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Run {
+    /// Take the plugins from this folder instead of the configured one.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Check {
+    /// Take the plugins from this folder instead of the configured one.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Logging {
+    /// What to log: a level, or levels per module such as "info,switchyard_host::sip=debug".
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    pub log: String,
+    /// How a log line looks.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LogFormat {
+    /// One line for people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum OrbitCommand {
+    /// List the ranges.
+    List,
+    /// Add a range.
+    #[command(after_help = "Example:\n  switchyard orbit add reception 7200 7219 --pool east")]
+    Add {
+        /// Its name, for good: a range cannot be renamed.
+        name: String,
+        /// First number.
+        from: String,
+        /// Last number.
+        to: String,
+        /// Which plugin's numbers these are.
+        #[arg(long, default_value = KIND_CALL_PARK)]
+        kind: String,
+        /// The pool that owns it; without it the host's own.
+        #[arg(long)]
+        pool: Option<String>,
+    },
+    /// Change a range's numbers, kind or pool.
+    #[command(
+        group = ArgGroup::new("change").required(true).multiple(true),
+        after_help = "Example:\n  switchyard orbit set reception --to 7239"
+    )]
+    Set {
+        /// The range.
+        name: String,
+        /// First number.
+        #[arg(long, group = "change")]
+        from: Option<String>,
+        /// Last number.
+        #[arg(long, group = "change")]
+        to: Option<String>,
+        /// Which plugin's numbers these are.
+        #[arg(long, group = "change")]
+        kind: Option<String>,
+        /// The pool that owns it.
+        #[arg(long, group = "change")]
+        pool: Option<String>,
+    },
+    /// Remove a range; its numbers are free for another.
+    Remove {
+        /// The range.
+        name: String,
+        /// Even while calls wait in it.
+        #[arg(long)]
+        force: bool,
+    },
+    /// List the calls that wait in orbits.
+    Occupants,
+    /// Print the ranges as they would stand in the configuration file.
+    #[command(after_help = "Example:\n  switchyard orbit export > orbits.toml")]
+    Export,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum UserCommand {
+    /// List the users.
+    List,
+    /// Show one user and the phones registered.
+    Show {
+        /// The user.
+        name: String,
+    },
+    /// Change a user.
+    #[command(
+        group = ArgGroup::new("change").required(true).multiple(true),
+        after_help = "Example:\n  switchyard user set alice --may-park true --pickup-group '*101'"
+    )]
+    Set {
+        /// The user.
+        name: String,
+        /// Whether the user may park calls.
+        #[arg(long, group = "change", value_name = "BOOL")]
+        may_park: Option<bool>,
+        /// Whether the user may retrieve parked calls.
+        #[arg(long, group = "change", value_name = "BOOL")]
+        may_retrieve: Option<bool>,
+        /// The number of the pickup group.
+        #[arg(long, group = "change", value_name = "NUMBER")]
+        pickup_group: Option<String>,
+        /// The number others dial.
+        #[arg(long, group = "change", value_name = "NUMBER")]
+        extension: Option<String>,
+        /// The name shown on phones.
+        #[arg(long, group = "change", value_name = "NAME")]
+        display: Option<String>,
+    },
+    /// Take a user out of the pickup group.
+    UnsetPickup {
+        /// The user.
+        name: String,
+    },
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum CallCommand {
+    /// List the calls.
+    List,
+    /// Show one call and its legs.
+    Show {
+        /// The call's id as listed.
+        id: u64,
+    },
+    /// Park the far end of a call.
+    #[command(after_help = "Example:\n  switchyard call park 7 --parker bob --orbit 7001")]
+    Park {
+        /// The call's id as listed.
+        id: u64,
+        /// Whose parking it is: a user in this call. The other party is parked.
+        #[arg(long, value_name = "USER")]
+        parker: String,
+        /// A certain orbit; without it the policy chooses.
+        #[arg(long, value_name = "NUMBER")]
+        orbit: Option<String>,
+    },
+    /// Ring a user's phone and connect it with a parked call.
+    #[command(after_help = "Example:\n  switchyard call retrieve 7001 --user carol")]
+    Retrieve {
+        /// The orbit.
+        number: String,
+        /// Whose phone.
+        #[arg(long, value_name = "USER")]
+        user: String,
+        /// The parked call's token: another call that came into the orbit meanwhile is then left alone.
+        #[arg(long)]
+        token: Option<String>,
+    },
+    /// End a call.
+    Hangup {
+        /// The call's id as listed.
+        id: u64,
+    },
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum PolicyCommand {
+    /// Look over policy files, and change nothing.
+    #[command(after_help = "Example:\n  switchyard policy check policies")]
+    Check(PolicyCheck),
+    /// Show which policies run.
+    Status,
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct PolicyCheck {
+    /// The folder with default.lua and pools/; without it the configured one.
+    pub dir: Option<PathBuf>,
+    /// Take the plugins, whose sections the policies hold, from this folder instead of the configured one.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum PluginCommand {
+    /// List the running host's plugins.
+    List,
+    /// Show what a plugin declares: one of the running host by its name, or a library by its file.
+    #[command(
+        after_help = "Examples:\n  switchyard plugin info call-park\n  switchyard plugin info ./libcall_park.so"
+    )]
+    Info {
+        /// A name, or a file (with a / in it, or ending in .so).
+        #[arg(value_name = "NAME|FILE")]
+        plugin: String,
+    },
+}

@@ -1,0 +1,129 @@
+//! The command line: one definition makes the parser, the help, the completions and the man pages.
+//!
+//! Exit status: 0 done, 1 refused or failed, 2 wrong usage. Verbs that speak to a running host do so over its
+//! administrative interface, print a table for people, and its JSON with `--json`.
+
+mod arguments;
+mod check;
+mod client;
+mod documents;
+mod logging;
+mod table;
+mod verbs;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::arguments::{Cli, Command, PluginCommand, PolicyCommand};
+use self::client::Client;
+use crate::config::{self, Config};
+
+/// Everything `main` does.
+pub fn main() -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    ExitCode::from(run(std::env::args_os(), std::env::var("SWITCHYARD_TOKEN").ok(), &mut out, &mut err))
+}
+
+/// Why a verb did not succeed, in words for whoever typed it. May be several lines.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Parses `arguments` and does what they say. Written so that a test can look over its shoulder.
+fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    token: Option<String>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are errors to the parser, but not to us.
+            let text = error.render();
+            // Nobody is left to be told when the stream is closed.
+            let _ = if error.use_stderr() { write!(err, "{text}") } else { write!(out, "{text}") };
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    match execute(&cli, token, out, err) {
+        Ok(()) => 0,
+        Err(Failure(text)) => {
+            let _ = writeln!(err, "{text}");
+            1
+        }
+    }
+}
+
+fn execute(
+    cli: &Cli,
+    token: Option<String>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Failure> {
+    let client = || Client::new(&cli.global.admin, token.as_deref());
+    match &cli.command {
+        Command::Run(run) => start(cli, run, err),
+        Command::Check(run) => check::whole(cli, run, out, err),
+        Command::Orbit(verb) => verbs::orbit(verb, &client()?, cli.global.json, out),
+        Command::User(verb) => verbs::user(verb, &client()?, cli.global.json, out),
+        Command::Call(verb) => verbs::call(verb, &client()?, cli.global.json, out),
+        Command::Policy(PolicyCommand::Check(policy)) => check::policies(cli, policy, out),
+        Command::Policy(PolicyCommand::Status) => verbs::policy_status(&client()?, cli.global.json, out),
+        Command::Plugin(PluginCommand::List) => verbs::plugins(&client()?, cli.global.json, out),
+        Command::Plugin(PluginCommand::Info { plugin }) => {
+            if looks_like_a_file(plugin) {
+                check::plugin_file(Path::new(plugin), cli.global.json, out)
+            } else {
+                verbs::plugin(plugin, &client()?, cli.global.json, out)
+            }
+        }
+        Command::Completions { shell } => documents::completions(*shell, out),
+        Command::Manpage { dir } => documents::manpages(dir, out),
+    }
+}
+
+/// `call-park` is a plugin of the running host, `./call-park.so` a file.
+fn looks_like_a_file(plugin: &str) -> bool {
+    plugin.contains('/') || plugin.ends_with(".so") || plugin.ends_with(".dylib")
+}
+
+/// Reads the configuration, or says all that is wrong with it. Warnings go to `err`.
+fn read_config(cli: &Cli, plugins: Option<&Path>) -> Result<Config, Failure> {
+    let mut config = config::load(&cli.global.config).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure(lines.join("\n"))
+    })?;
+    if let Some(dir) = plugins {
+        config.plugins.dir = dir.to_owned();
+    }
+    Ok(config)
+}
+
+fn start(cli: &Cli, run: &arguments::Run, err: &mut dyn Write) -> Result<(), Failure> {
+    logging::start(&run.logging)?;
+    let config = read_config(cli, run.plugins.as_deref())?;
+    for warning in &config.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    Err(Failure("this build has no runtime".to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! Verbs that speak to a running host, and how their answers look.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::arguments::{CallCommand, OrbitCommand, UserCommand};
+use super::client::{Client, segment};
+use super::table;
+
+type Done = Result<(), Failure>;
+
+pub(super) fn orbit(verb: &OrbitCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    match verb {
+        OrbitCommand::List => {
+            let ranges = client.get("orbits")?;
+            show_list(&ranges, json, out, "There are no ranges.", &RANGE)
+        }
+        OrbitCommand::Add { name, from, to, kind, pool } => {
+            let mut range = json!({ "name": name, "from": from, "to": to, "kind": kind });
+            if let Some(pool) = pool {
+                range["pool"] = json!(pool);
+            }
+            show_list(&one(client.post("orbits", range)?), json, out, "", &RANGE[..5])
+        }
+        OrbitCommand::Set { name, from, to, kind, pool } => {
+            let change = present([("from", from), ("to", to), ("kind", kind), ("pool", pool)]);
+            show_list(
+                &one(client.patch(&format!("orbits/{}", segment(name)), change)?),
+                json,
+                out,
+                "",
+                &RANGE[..5],
+            )
+        }
+        OrbitCommand::Remove { name, force } => {
+            let force = if *force { "?force=true" } else { "" };
+            let answer = client.delete(&format!("orbits/{}{force}", segment(name)))?;
+            done(&answer, json, out, &format!("range {name} removed"))
+        }
+        OrbitCommand::Occupants => {
+            let occupants = client.get("occupants")?;
+            let now_ms = now_ms();
+            let columns: [Column<'_>; 7] = [
+                ("ORBIT", &|o| text(&o["number"])),
+                ("STATE", &|o| text(&o["state"])),
+                ("CALLER", &|o| party(&o["parked"])),
+                ("PARKED BY", &|o| party(&o["parker"])),
+                ("WAITING", &|o| between(o["since"].as_u64(), Some(now_ms))),
+                ("NEXT STEP IN", &|o| between(Some(now_ms), o["deadline"].as_u64())),
+                ("TOKEN", &|o| text(&o["token"])),
+            ];
+            show_list(&occupants, json, out, "No call is parked.", &columns)
+        }
+        OrbitCommand::Export => {
+            let ranges = client.get("orbits")?;
+            if json { Ok(writeln!(out, "{ranges:#}")?) } else { Ok(write!(out, "{}", export(&ranges))?) }
+        }
+    }
+}
+
+const RANGE: [Column<'_>; 6] = [
+    ("RANGE", &|r| text(&r["name"])),
+    ("FROM", &|r| text(&r["from"])),
+    ("TO", &|r| text(&r["to"])),
+    ("KIND", &|r| text(&r["kind"])),
+    ("POOL", &|r| text(&r["pool"])),
+    ("IN USE", &|r| format!("{} of {}", text(&r["occupied"]), text(&r["size"]))),
+];
+
+/// `[[orbits]]` as they stand in the configuration file.
+fn export(ranges: &Value) -> String {
+    let mut file = String::new();
+    for range in ranges.as_array().into_iter().flatten() {
+        if !file.is_empty() {
+            file.push('\n');
+        }
+        file.push_str("[[orbits]]\n");
+        for key in ["name", "from", "to", "kind", "pool"] {
+            let value = toml::Value::String(text(&range[key]));
+            file.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+    file
+}
+
+pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    match verb {
+        UserCommand::List => {
+            let columns: [Column<'_>; 7] = [
+                ("USER", &|u| text(&u["name"])),
+                ("EXTENSION", &|u| text(&u["extension"])),
+                ("NAME", &|u| text(&u["display"])),
+                ("POOL", &|u| text(&u["pool"])),
+                ("PICKUP GROUP", &|u| text(&u["pickup_group"])),
+                ("MAY PARK", &|u| yes_no(&u["may_park"])),
+                ("PHONES", &|u| u["bindings"].as_array().map_or(0, Vec::len).to_string()),
+            ];
+            show_list(&client.get("users")?, json, out, "There are no users.", &columns)
+        }
+        UserCommand::Show { name } => show_user(&client.get(&format!("users/{}", segment(name)))?, json, out),
+        UserCommand::Set { name, may_park, may_retrieve, pickup_group, extension, display } => {
+            let mut change =
+                present([("pickup_group", pickup_group), ("extension", extension), ("display", display)]);
+            for (key, value) in [("may_park", may_park), ("may_retrieve", may_retrieve)] {
+                if let Some(value) = value {
+                    change.insert(key.to_owned(), json!(value));
+                }
+            }
+            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
+        }
+        UserCommand::UnsetPickup { name } => {
+            let change = json!({ "pickup_group": null });
+            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
+        }
+    }
+}
+
+fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {
+    if json {
+        return Ok(writeln!(out, "{user:#}")?);
+    }
+    let mut pairs = vec![
+        ("user", text(&user["name"])),
+        ("extension", text(&user["extension"])),
+        ("name", text(&user["display"])),
+        ("pool", text(&user["pool"])),
+        ("pickup group", text(&user["pickup_group"])),
+        ("may park", yes_no(&user["may_park"])),
+        ("may retrieve", yes_no(&user["may_retrieve"])),
+    ];
+    let now_ms = now_ms();
+    for binding in user["bindings"].as_array().into_iter().flatten() {
+        let left = between(Some(now_ms), binding["expires"].as_u64());
+        pairs.push((
+            "phone",
+            format!("{} at {}, for {left}", text(&binding["contact"]), text(&binding["flow"])),
+        ));
+    }
+    Ok(table::print_pairs(out, &pairs)?)
+}
+
+pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    match verb {
+        CallCommand::List => {
+            let now_ms = now_ms();
+            let columns: [Column<'_>; 4] = [
+                ("CALL", &|c| text(&c["id"])),
+                ("STATE", &|c| text(&c["state"])),
+                ("FOR", &|c| between(c["since"].as_u64(), Some(now_ms))),
+                ("PARTIES", &parties),
+            ];
+            show_list(&client.get("calls")?, json, out, "There are no calls.", &columns)
+        }
+        CallCommand::Show { id } => {
+            let call = client.get(&format!("calls/{id}"))?;
+            if json {
+                return Ok(writeln!(out, "{call:#}")?);
+            }
+            let since = between(call["since"].as_u64(), Some(now_ms()));
+            let pairs = [("call", text(&call["id"])), ("state", text(&call["state"])), ("for", since)];
+            table::print_pairs(out, &pairs)?;
+            writeln!(out)?;
+            let columns: [Column<'_>; 5] = [
+                ("LEG", &|l| text(&l["id"])),
+                ("STATE", &|l| text(&l["state"])),
+                ("WHO", &party),
+                ("HELD", &|l| yes_no(&l["held"])),
+                ("CALL-ID", &|l| text(&l["call_id"])),
+            ];
+            show_list(&call["legs"], false, out, "It has no legs.", &columns)
+        }
+        CallCommand::Park { id, parker, orbit } => {
+            let mut park = json!({ "parker": parker });
+            if let Some(orbit) = orbit {
+                park["number"] = json!(orbit);
+            }
+            let parked = client.post(&format!("calls/{id}/park"), park)?;
+            let words = format!("parked on {}, token {}", text(&parked["number"]), text(&parked["token"]));
+            done(&parked, json, out, &words)
+        }
+        CallCommand::Retrieve { number, user, token } => {
+            let mut retrieve = json!({ "user": user });
+            if let Some(token) = token {
+                retrieve["token"] = json!(token);
+            }
+            let leg = client.post(&format!("occupants/{}/retrieve", segment(number)), retrieve)?;
+            done(&leg, json, out, &format!("ringing {user} for the call in {number}"))
+        }
+        CallCommand::Hangup { id } => {
+            done(&client.delete(&format!("calls/{id}"))?, json, out, &format!("call {id} is being ended"))
+        }
+    }
+}
+
+fn parties(call: &Value) -> String {
+    let leg = |leg: &Value| format!("{}{}", party(leg), if leg["held"] == true { " (held)" } else { "" });
+    call["legs"].as_array().into_iter().flatten().map(leg).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn policy_status(client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    let status = client.get("policies")?;
+    if json {
+        return Ok(writeln!(out, "{status:#}")?);
+    }
+    let mut pairs = vec![("revision", text(&status["revision"])), ("hash", text(&status["hash"]))];
+    for pool in status["pools"].as_array().into_iter().flatten() {
+        pairs.push(("pool", format!("{}: {}", text(&pool["pool"]), text(&pool["file"]))));
+    }
+    let errors: Vec<&Value> = match &status["last_error"] {
+        Value::Null => Vec::new(),
+        Value::Array(errors) => errors.iter().collect(),
+        error => vec![error],
+    };
+    if errors.is_empty() {
+        pairs.push(("newest files", "in force".to_owned()));
+    }
+    for error in errors {
+        pairs.push(("refused", text(error)));
+    }
+    Ok(table::print_pairs(out, &pairs)?)
+}
+
+pub(super) fn plugins(client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    let columns: [Column<'_>; 6] = [
+        ("PLUGIN", &|p| text(&p["name"])),
+        ("VERSION", &|p| text(&p["version"])),
+        ("STATE", &|p| text(&p["state"])),
+        ("KINDS", &|p| text(&p["kinds"])),
+        ("SERVICES", &|p| text(&p["services"])),
+        ("FLOWS", &|p| text(&p["flows"])),
+    ];
+    show_list(&client.get("plugins")?, json, out, "There are no plugins.", &columns)
+}
+
+pub(super) fn plugin(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    show_plugin(&client.get(&format!("plugins/{}", segment(name)))?, json, out)
+}
+
+/// What a plugin says about itself, then what else is known of it.
+pub(super) fn show_plugin(object: &Value, json: bool, out: &mut dyn Write) -> Done {
+    if json {
+        return Ok(writeln!(out, "{object:#}")?);
+    }
+    let first = ["name", "version", "description", "kinds", "services", "extensions"];
+    let fields = object.as_object();
+    let rest = fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str);
+    let names = first.into_iter().chain(rest.filter(|name| !first.contains(name)));
+    let pairs: Vec<(&str, String)> = names.filter_map(|name| Some((name, text(object.get(name)?)))).collect();
+    Ok(table::print_pairs(out, &pairs)?)
+}
+
+/// A column: its title, and what it shows of an element.
+type Column<'a> = (&'static str, &'a dyn Fn(&Value) -> String);
+
+fn show_list(list: &Value, json: bool, out: &mut dyn Write, empty: &str, columns: &[Column<'_>]) -> Done {
+    if json {
+        return Ok(writeln!(out, "{list:#}")?);
+    }
+    let items = list.as_array().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        return Ok(writeln!(out, "{empty}")?);
+    }
+    let head: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| columns.iter().map(|(_, show)| show(item)).collect()).collect();
+    Ok(table::print(out, &head, &rows)?)
+}
+
+fn done(answer: &Value, json: bool, out: &mut dyn Write, words: &str) -> Done {
+    if json { Ok(writeln!(out, "{answer:#}")?) } else { Ok(writeln!(out, "{}", table::printable(words))?) }
+}
+
+fn one(value: Value) -> Value {
+    Value::Array(vec![value])
+}
+
+fn present<const N: usize>(fields: [(&str, &Option<String>); N]) -> Map<String, Value> {
+    fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_deref()?)))).collect()
+}
+
+/// A value without JSON's quotes; nothing for null; lists with commas.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn yes_no(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => text(other),
+    }
+}
+
+/// Someone: a name, or an object with display name, extension, user or URI.
+fn party(value: &Value) -> String {
+    if !value.is_object() {
+        return text(value);
+    }
+    let names = ["display", "extension", "user", "uri"].map(|key| text(&value[key]));
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+/// The time from one moment to another, both in milliseconds: `1m20s`. Empty if one is missing.
+fn between(from_ms: Option<u64>, to_ms: Option<u64>) -> String {
+    let (Some(from), Some(to)) = (from_ms, to_ms) else { return String::new() };
+    let seconds = to.saturating_sub(from) / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds:02}s"),
+        _ => format!("{hours}h{minutes:02}m"),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line runs beside the engine, which never reads a clock"
+)]
+fn now_ms() -> u64 {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exported_range_reads_back() {
+        let ranges = json!([
+            {"name": "east-park", "from": "7000", "to": "7099", "kind": "call-park", "pool": "east", "size": 100},
+            {"name": "groups", "from": "*100", "to": "*199", "kind": "group-pickup", "pool": "ea\"st"}
+        ]);
+        let file: toml::Table = export(&ranges).parse().unwrap();
+        let orbits = file["orbits"].as_array().unwrap();
+        assert_eq!(orbits.len(), 2);
+        assert_eq!(orbits[0]["to"].as_str(), Some("7099"));
+        assert_eq!(orbits[1]["pool"].as_str(), Some("ea\"st"));
+        assert!(orbits[0].get("size").is_none());
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(between(Some(0), Some(59_999)), "59s");
+        assert_eq!(between(Some(0), Some(65_000)), "1m05s");
+        assert_eq!(between(Some(0), Some(3_660_000)), "1h01m");
+        assert_eq!(between(Some(5), Some(1)), "0s");
+        assert_eq!(between(None, Some(1)), "");
+    }
+}
