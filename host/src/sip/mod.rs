@@ -1,6 +1,7 @@
 //! SIP without IO: messages, transactions, dialogs. Knows RFCs, bytes and time; nothing of calls or plugins.
 
 pub mod body;
+pub mod dialog;
 mod draft;
 pub mod grammar;
 pub mod header;
@@ -14,6 +15,7 @@ mod parse;
 mod status;
 pub mod uri;
 
+pub use dialog::{Dialog, DialogId, MAX_FORWARDS, OutOfOrder};
 pub use draft::Draft;
 pub use grammar::Malformed;
 pub use header::{
