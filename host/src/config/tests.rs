@@ -406,3 +406,18 @@ fn columns_count_characters() {
         "#]],
     );
 }
+
+#[test]
+fn the_sample_office_is_right() {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../switchyard.toml"));
+    let config = load(file).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let people: Vec<(&str, Option<&str>)> =
+        config.users.iter().map(|user| (user.name.as_str(), user.extension.as_deref())).collect();
+    assert_eq!(
+        people,
+        [("alice", Some("1001")), ("bob", Some("1002")), ("carol", Some("1003")), ("dave", Some("1004"))]
+    );
+    assert!(config.users.iter().all(|user| user.may_park));
+    assert!(config.admin.listen.ip().is_loopback());
+}
