@@ -6,9 +6,28 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod batch;
+mod cache;
+mod clock;
+mod dtmf;
+mod encode;
+mod g722;
+mod library;
+pub mod listen;
+mod pacer;
+mod pair;
+mod play;
 mod ports;
+mod resample;
+mod rtcp;
+mod rtp;
+mod service;
 mod silent;
+mod stream;
+mod streams;
+mod wav;
 
+pub use service::{STREAMS_MAX, Service};
 pub use silent::{Sending, Silent};
 
 /// Where the media service sends from and what it plays.
