@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_in_use_stays() {
         let mut cache = Cache { bytes_max: 160 * 10, ..Cache::new() };
-        let mut load = |cache: &mut Cache, name: &str, second: u64| {
+        let load = |cache: &mut Cache, name: &str, second: u64| {
             let _ = cache.get(at(second), &key(name)).unwrap();
             cache.loaded(at(second), &key(name), Ok(Some(sound(4)))).unwrap()
         };
