@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 use super::error::near;
 use super::read::{Report, Section, Span};
 use super::*;
+use crate::orbit::{RangeFault, Ranges};
 
 /// A value and where it stands.
 pub(super) struct Mark {
@@ -23,10 +24,11 @@ impl Mark {
     }
 }
 
-/// A range, and where its name and first number stand.
+/// A range, and where its parts stand.
 pub(super) struct RangeMarks {
     pub name: Mark,
     pub from: Mark,
+    pub to: Mark,
     pub spec: RangeSpec,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Draft {
     pub ranges: Vec<RangeMarks>,
     pub users: Vec<Mark>,
     pub extensions: Vec<Mark>,
+    /// Users and the numbers they are reached at: extensions, and names that are dialled alike.
+    pub reached_at: Vec<(String, Mark)>,
     pub groups: Vec<Mark>,
     pub trunks: Vec<Mark>,
     pub trunk_references: Vec<Mark>,
@@ -88,6 +92,7 @@ impl Draft {
             ranges: Vec::new(),
             users: Vec::new(),
             extensions: Vec::new(),
+            reached_at: Vec::new(),
             groups: Vec::new(),
             trunks: Vec::new(),
             trunk_references: Vec::new(),
@@ -237,8 +242,52 @@ fn listeners(report: &Report<'_>, draft: &Draft) {
     }
 }
 
+/// The orbit service says what makes a range, and what else may not be a number of one.
 fn ranges(report: &Report<'_>, draft: &Draft) {
     unique(report, draft.ranges.iter().map(|range| &range.name));
+    let mut known = Ranges::default();
+    known.set_emergency(draft.emergency.iter().map(|number| number.text.as_str()));
+    for RangeMarks { name, from, to, spec } in &draft.ranges {
+        if known.get(&spec.name).is_some() {
+            continue; // reported above; put again it would replace the first
+        }
+        // Pools are checked with all references, kinds against the plugins when these are loaded.
+        let (pools, kinds) = ([spec.pool.clone()], [spec.kind.clone()]);
+        if let Err(error) = known.check(spec, &pools, &kinds).and_then(|()| known.put(spec)) {
+            let mark = match &error.fault {
+                RangeFault::Name => name,
+                RangeFault::Number { field: "to", .. } | RangeFault::RangeSize { .. } => to,
+                _ => from,
+            };
+            report.error(mark.span.clone(), &mark.key, error.to_string());
+        }
+    }
+    for (user, number) in &draft.reached_at {
+        if let Err(error) = known.check_extension(user, &number.text) {
+            report.error(number.span.clone(), &number.key, error.to_string());
+        }
+    }
+    for group in &draft.groups {
+        match known.find(&group.text) {
+            Some(range) if range.kind() == KIND_GROUP_PICKUP => {}
+            // A group's number must be one (GCP-04).
+            Some(range) => report.error(
+                group.span.clone(),
+                &group.key,
+                format!(
+                    "{:?} lies in the range {:?} of kind {}, expected one of kind {KIND_GROUP_PICKUP} (GCP-04)",
+                    group.text,
+                    range.name(),
+                    range.kind()
+                ),
+            ),
+            None => report.error(
+                group.span.clone(),
+                &group.key,
+                format!("{:?} lies in no range, expected one of kind {KIND_GROUP_PICKUP} (GCP-04)", group.text),
+            ),
+        }
+    }
 }
 
 fn emergency(report: &Report<'_>, draft: &Draft) {

@@ -287,10 +287,11 @@ impl Reader {
             }),
             _ => None,
         };
-        if let (Some(spec), Some(name), Some(from)) = (spec, &name, &from) {
+        if let (Some(spec), Some(name), Some(from), Some(to)) = (spec, &name, &from, &to) {
             self.draft.ranges.push(RangeMarks {
                 name: Mark::of(section, "name", name),
                 from: Mark::of(section, "from", from),
+                to: Mark::of(section, "to", to),
                 spec: spec.clone(),
             });
             self.draft.config.orbits.push(spec);
@@ -308,9 +309,12 @@ impl Reader {
         let may_retrieve = section.boolean("may_retrieve", true);
         if let Some(name) = &name {
             self.draft.users.push(Mark::of(section, "name", name));
+            self.draft.reached_at.push((name.get_ref().clone(), Mark::of(section, "name", name)));
         }
         if let Some(extension) = &extension {
             self.draft.extensions.push(Mark::of(section, "extension", extension));
+            let user = name.as_ref().map_or_else(String::new, |name| name.get_ref().clone());
+            self.draft.reached_at.push((user, Mark::of(section, "extension", extension)));
         }
         if let Some(group) = &group {
             self.draft.groups.push(Mark::of(section, "pickup_group", group));

@@ -376,6 +376,68 @@ password = "a"
 }
 
 #[test]
+fn orbits_keep_to_their_rules() {
+    let text = r##"
+[sip]
+domain = "example.test"
+listen = ["udp:127.0.0.1:5060"]
+emergency = ["7112"]
+[[orbits]]
+name = "a"
+from = "7000"
+to = "7099"
+kind = "call-park"
+[[orbits]]
+name = "b"
+from = "7050"
+to = "7150"
+kind = "call-park"
+[[orbits]]
+name = "c"
+from = "7100"
+to = "7199"
+kind = "call-park"
+[[orbits]]
+name = "d"
+from = "*99"
+to = "*1999"
+kind = "group-pickup"
+[[orbits]]
+name = "a"
+from = "8000"
+to = "8009"
+kind = "call-park"
+pool = "west"
+[[orbits]]
+name = "e"
+from = 9000
+to = "*9010"
+[[users]]
+name = "alice"
+extension = "7001"
+pickup_group = "7002"
+password = "a"
+[[users]]
+name = "7003"
+pickup_group = "*101"
+password = "a"
+"##;
+    check(text, expect![[r#"
+        etc/switchyard.toml:13:8: orbits[1].from: range `b`: 7050 belongs to range `a` (7000 to 7099) already (ORB-06)
+        etc/switchyard.toml:18:8: orbits[2].from: range `c`: 7112 is an emergency number, and orbits are looked at before emergency calls (ORB-12)
+        etc/switchyard.toml:23:8: orbits[3].from: range `d`: `from` = "*99" is too small: after * or # the digits are at least 100 (ORB-05)
+        etc/switchyard.toml:27:8: orbits[4].name: "a" is taken by orbits[0].name in line 7
+        etc/switchyard.toml:31:8: orbits[4].pool: there is no pool "west", the host is in "default" and the file has no [[pools]]
+        etc/switchyard.toml:32:1: orbits[5].kind: missing, expected a kind such as "call-park"
+        etc/switchyard.toml:34:8: orbits[5].from: expected a number such as "7000", found the number 9000
+        etc/switchyard.toml:38:13: users[0].extension: range `a`: 7001 is the extension of user alice; orbits are numbers nobody is reached at (ORB-10)
+        etc/switchyard.toml:39:16: users[0].pickup_group: "7002" lies in the range "a" of kind call-park, expected one of kind group-pickup (GCP-04)
+        etc/switchyard.toml:42:8: users[1].name: range `a`: 7003 is the extension of user 7003; orbits are numbers nobody is reached at (ORB-10)
+        etc/switchyard.toml:43:16: users[1].pickup_group: "*101" lies in no range, expected one of kind group-pickup (GCP-04)
+    "#]]);
+}
+
+#[test]
 fn a_group_followed_by_digits_is_explained() {
     let trunk = "[[trunks]]\nname = \"t\"\nto = \"sip:h\"\n";
     let route = |number: &str| {
