@@ -15,3 +15,4 @@ pub mod registrar;
 pub mod sip;
 pub mod store;
 pub mod time;
+pub mod transport;

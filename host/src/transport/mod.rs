@@ -1,0 +1,8 @@
+//! The only SIP sockets: UDP, TCP, and the cutting of streams into messages; and where a name leads (RFC 3263).
+//!
+//! Nothing here understands a message beyond its length. What arrives becomes an [`Input`](crate::engine::Input),
+//! what cannot be sent becomes one too.
+
+pub mod framing;
+pub mod tcp;
+pub mod udp;
