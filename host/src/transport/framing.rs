@@ -5,13 +5,6 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Longest header block, start line and final empty line included. A UDP datagram cannot carry more, and a
-/// message that fits one transport should fit the other.
-pub const HEADER_MAX: usize = 65_535;
-
-/// Longest body, for the same reason; a pidf or a multipart with a picture still fits.
-pub const BODY_MAX: usize = 65_535;
-
 /// A start line is shown to be SIP within so many bytes, or the peer is told apart as something else: an HTTP
 /// client, a TLS handshake, a port scan.
 const START_LINE_MAX: usize = 8_192;
@@ -36,12 +29,12 @@ pub enum FramingError {
     /// The first line names no SIP version.
     #[error("not SIP: the start line names no SIP version")]
     NotSip,
-    /// The header block is longer than [`HEADER_MAX`].
-    #[error("the header block is longer than {HEADER_MAX} bytes")]
-    HeaderTooLong,
-    /// The body would be longer than [`BODY_MAX`].
-    #[error("a body of {0} bytes, at most {BODY_MAX} are taken")]
-    BodyTooLong(u64),
+    /// Longer than the host takes.
+    #[error("a message of more than {0} bytes")]
+    TooLong(usize),
+    /// A line feed without its carriage return: what one side takes for a line end the other may not.
+    #[error("a line that does not end in CR LF")]
+    LineEnd,
     /// A stream needs it to find the end of the message (RFC 3261 §18.3).
     #[error("no Content-Length, which a stream transport requires")]
     NoContentLength,
@@ -51,19 +44,22 @@ pub enum FramingError {
 }
 
 /// Reassembles messages from the pieces of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Framer {
     buffer: BytesMut,
+    message_max: usize,
     /// Bytes already searched for the end of the header block, so that a slow drip is not searched again and again.
     searched: usize,
+    /// Where the line begins in which the search stopped.
+    line_start: usize,
     /// Length of the message at the front, once its header block is complete.
     whole: Option<usize>,
 }
 
 impl Framer {
-    /// An empty stream.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty stream, of which no message may be longer than `message_max` bytes.
+    pub fn new(message_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), message_max, searched: 0, line_start: 0, whole: None }
     }
 
     /// Where a reader puts what arrived, at the end.
@@ -89,21 +85,18 @@ impl Framer {
             if self.skip_line_ends() {
                 return Ok(Some(Frame::Ping));
             }
-            if self.buffer.is_empty() {
-                return Ok(None);
-            }
-            match self.find_end_of_header()? {
-                Some(header_len) => {
-                    let body_len = content_length(&self.buffer[..header_len])?;
-                    self.whole = Some(header_len + body_len);
-                }
-                None => return Ok(None),
+            let Some(header_len) = self.find_end_of_header()? else { return Ok(None) };
+            let body_len = content_length(&self.buffer[..header_len])?;
+            match header_len.checked_add(body_len) {
+                Some(len) if len <= self.message_max => self.whole = Some(len),
+                _ => return Err(FramingError::TooLong(self.message_max)),
             }
         }
         match self.whole {
             Some(len) if self.buffer.len() >= len => {
                 self.whole = None;
                 self.searched = 0;
+                self.line_start = 0;
                 // Copied, not shared: a message kept for minutes must not hold the whole read buffer.
                 let message = Bytes::copy_from_slice(&self.buffer[..len]);
                 self.buffer.advance(len);
@@ -131,46 +124,32 @@ impl Framer {
 
     /// The length of the header block at the front of the buffer, its empty line included.
     fn find_end_of_header(&mut self) -> Result<Option<usize>, FramingError> {
-        if matches!(self.buffer[0], b'\r' | b'\n') {
+        if matches!(self.buffer.first(), None | Some(b'\r' | b'\n')) {
             return Ok(None);
         }
-        let mut from = self.searched;
-        while let Some(offset) = memchr::memchr(b'\n', &self.buffer[from..]) {
-            let line_end = from + offset + 1;
-            if self.searched == 0 && !is_start_line(&self.buffer[..line_end]) {
+        let window = &self.buffer[..self.buffer.len().min(self.message_max)];
+        while let Some(offset) = memchr::memchr(b'\n', &window[self.searched..]) {
+            let line = &window[self.line_start..self.searched + offset + 1];
+            if self.line_start == 0 && !is_start_line(line) {
                 return Err(FramingError::NotSip);
             }
-            // Line ends without CR are tolerated here; the parser has the last word on them.
-            match &self.buffer[line_end..] {
-                [b'\n', ..] => return self.header_ends(line_end + 1),
-                [b'\r', b'\n', ..] => return self.header_ends(line_end + 2),
-                [] | [b'\r'] => {
-                    // Undecided: look at this line end again when more is here.
-                    self.searched = from + offset;
-                    return self.bounded(None);
-                }
-                _ => {
-                    from = line_end;
-                    self.searched = line_end;
-                }
+            if !line.ends_with(b"\r\n") {
+                return Err(FramingError::LineEnd);
             }
-        }
-        if self.searched == 0 {
-            if !could_become_start_line(&self.buffer) {
-                return Err(FramingError::NotSip);
+            if line.len() == 2 {
+                return Ok(Some(self.searched + offset + 1));
             }
-        } else {
-            self.searched = self.buffer.len();
+            self.searched += offset + 1;
+            self.line_start = self.searched;
         }
-        self.bounded(None)
-    }
-
-    fn header_ends(&self, len: usize) -> Result<Option<usize>, FramingError> {
-        if len > HEADER_MAX { Err(FramingError::HeaderTooLong) } else { Ok(Some(len)) }
-    }
-
-    fn bounded(&self, result: Option<usize>) -> Result<Option<usize>, FramingError> {
-        if self.buffer.len() > HEADER_MAX { Err(FramingError::HeaderTooLong) } else { Ok(result) }
+        if self.line_start == 0 && !could_become_start_line(window) {
+            return Err(FramingError::NotSip);
+        }
+        if self.buffer.len() > self.message_max {
+            return Err(FramingError::TooLong(self.message_max));
+        }
+        self.searched = window.len();
+        Ok(None)
     }
 }
 
@@ -211,8 +190,7 @@ fn content_length(header: &[u8]) -> Result<usize, FramingError> {
     }
     match found {
         None => Err(FramingError::NoContentLength),
-        Some(length) if length > BODY_MAX as u64 => Err(FramingError::BodyTooLong(length)),
-        Some(length) => Ok(length as usize),
+        Some(length) => Ok(usize::try_from(length).unwrap_or(usize::MAX)),
     }
 }
 
@@ -242,6 +220,7 @@ mod tests {
 
     use super::*;
 
+    const MAX: usize = 65_535;
     const OPTIONS: &str =
         "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\nContent-Length: 0\r\n\r\n";
     const INVITE: &str = "INVITE sip:a@b SIP/2.0\r\nf: <sip:l@c>\r\nl : 5\r\n\r\nv=0\r\n";
@@ -253,7 +232,7 @@ mod tests {
     fn frames_in_pieces<'a>(
         pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> (Vec<Frame>, Option<FramingError>) {
-        let mut framer = Framer::new();
+        let mut framer = Framer::new(MAX);
         let mut frames = Vec::new();
         for piece in pieces {
             framer.buffer().extend_from_slice(piece);
@@ -293,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_waiting_half_ping_is_not_the_inside_of_a_message() {
-        let mut framer = Framer::new();
+        let mut framer = Framer::new(MAX);
         framer.buffer().extend_from_slice(b"\r\n\r");
         assert_eq!(framer.next_frame(), Ok(None));
         assert!(!framer.is_inside_message());
@@ -311,14 +290,15 @@ mod tests {
 
     #[test]
     fn bad_framing_is_named() {
-        let cases: [(&str, FramingError); 10] = [
+        let cases: [(&str, FramingError); 11] = [
             ("A sip:b SIP/2.0\r\nTo: x\r\n\r\n", FramingError::NoContentLength),
             ("A sip:b SIP/2.0\r\nl: 1\r\nContent-Length: 2\r\n\r\n", FramingError::BadContentLength),
             ("A sip:b SIP/2.0\r\nl: -1\r\n\r\n", FramingError::BadContentLength),
             ("A sip:b SIP/2.0\r\nl: 1 2\r\n\r\n", FramingError::BadContentLength),
             ("A sip:b SIP/2.0\r\nl:\r\n\r\n", FramingError::BadContentLength),
-            ("A sip:b SIP/2.0\r\nl: 99999\r\n\r\n", FramingError::BodyTooLong(99_999)),
-            ("A sip:b SIP/2.0\r\nl: 99999999999999999999999\r\n\r\n", FramingError::BodyTooLong(u64::MAX)),
+            ("A sip:b SIP/2.0\r\nl: 65535\r\n\r\n", FramingError::TooLong(MAX)),
+            ("A sip:b SIP/2.0\r\nl: 99999999999999999999999\r\n\r\n", FramingError::TooLong(MAX)),
+            ("A sip:b SIP/2.0\r\nl: 0\n\r\n", FramingError::LineEnd),
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", FramingError::NotSip),
             ("\u{16}\u{3}\u{1}", FramingError::NotSip),
             ("v=0\r\n", FramingError::NotSip),
@@ -330,15 +310,15 @@ mod tests {
 
     #[test]
     fn an_endless_header_block_or_start_line_ends_the_connection() {
-        let header = format!("A sip:b SIP/2.0\r\nX: {}", "x".repeat(HEADER_MAX));
-        assert_eq!(frames(&header).1, Some(FramingError::HeaderTooLong));
+        let header = format!("A sip:b SIP/2.0\r\nX: {}", "x".repeat(MAX));
+        assert_eq!(frames(&header).1, Some(FramingError::TooLong(MAX)));
         let start = "x".repeat(START_LINE_MAX + 1);
         assert_eq!(frames(&start).1, Some(FramingError::NotSip));
     }
 
     #[test]
     fn an_error_stays() {
-        let mut framer = Framer::new();
+        let mut framer = Framer::new(MAX);
         framer.buffer().extend_from_slice(b"A sip:b SIP/2.0\r\nTo: x\r\n\r\n");
         assert_eq!(framer.next_frame(), Err(FramingError::NoContentLength));
         framer.buffer().extend_from_slice(OPTIONS.as_bytes());

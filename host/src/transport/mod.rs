@@ -3,6 +3,8 @@
 //! Nothing here understands a message beyond its length. What arrives becomes an [`Input`](crate::engine::Input),
 //! what cannot be sent becomes one too.
 
+pub mod dns;
 pub mod framing;
+pub mod locate;
 pub mod tcp;
 pub mod udp;

@@ -113,7 +113,7 @@ async fn read(
     pongs: &mpsc::WeakSender<Outgoing>,
 ) -> Ending {
     let limits = &shared.limits;
-    let mut framer = Framer::new();
+    let mut framer = Framer::new(limits.message_bytes);
     let mut seen_message = false;
     // When the message under way must be complete; before the first one, when that must be.
     let mut due = Some(Instant::now() + limits.first_message);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds on TCP connections. The defaults suit a site of some ten thousand phones.
+/// Bounds on TCP connections. The defaults suit a site of some thousand phones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Connections in all, accepted and opened. Each costs a descriptor and about 10 KiB.
@@ -21,6 +21,8 @@ pub struct Limits {
     pub connect: Duration,
     /// A peer that takes no byte for this long is gone: Timer B.
     pub write: Duration,
+    /// Longest message taken.
+    pub message_bytes: usize,
     /// Messages that wait for one connection. A peer that far behind would only get answers it no longer waits for.
     pub queue: usize,
 }
@@ -28,13 +30,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 20_000,
-            per_address: 2_000,
+            connections: 4_096,
+            per_address: 1_024,
             first_message: Duration::from_secs(32),
             whole_message: Duration::from_secs(32),
             idle: Duration::from_secs(65 * 60),
             connect: Duration::from_secs(5),
             write: Duration::from_secs(32),
+            message_bytes: 65_535,
             queue: 256,
         }
     }
