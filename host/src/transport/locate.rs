@@ -154,7 +154,7 @@ impl Search<'_> {
     /// Protocols in order of preference, with the name of their SRV records: as NAPTR says, else what we speak.
     async fn services(&self, host: &str, secure: bool) -> Vec<(Protocol, String)> {
         let mut records = self.names.naptr(host).await;
-        records.sort_by(|a, b| (a.order, a.preference).cmp(&(b.order, b.preference)));
+        records.sort_by_key(|record| (record.order, record.preference));
         let advertised: Vec<_> = records
             .into_iter()
             .filter(|record| record.flags.eq_ignore_ascii_case("s"))
