@@ -29,6 +29,7 @@ pub(super) struct RangeMarks {
     pub name: Mark,
     pub from: Mark,
     pub to: Mark,
+    pub kind: Mark,
     pub spec: RangeSpec,
 }
 
@@ -81,6 +82,7 @@ impl Draft {
             trunks: Vec::new(),
             routes: Vec::new(),
             warnings: Vec::new(),
+            places: Places::default(),
         };
         Self {
             config,
@@ -96,6 +98,17 @@ impl Draft {
             groups: Vec::new(),
             trunks: Vec::new(),
             trunk_references: Vec::new(),
+        }
+    }
+
+    pub fn places(&self, report: &Report<'_>) -> Places {
+        let place = |mark: &Mark| Place {
+            text: mark.text.clone(),
+            error: report.place(mark.span.clone(), &mark.key, String::new()),
+        };
+        Places {
+            kinds: self.ranges.iter().map(|range| place(&range.kind)).collect(),
+            reached_at: self.reached_at.iter().map(|(_, mark)| place(mark)).collect(),
         }
     }
 
@@ -247,7 +260,7 @@ fn ranges(report: &Report<'_>, draft: &Draft) {
     unique(report, draft.ranges.iter().map(|range| &range.name));
     let mut known = Ranges::default();
     known.set_emergency(draft.emergency.iter().map(|number| number.text.as_str()));
-    for RangeMarks { name, from, to, spec } in &draft.ranges {
+    for RangeMarks { name, from, to, spec, .. } in &draft.ranges {
         if known.get(&spec.name).is_some() {
             continue; // reported above; put again it would replace the first
         }

@@ -58,6 +58,23 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What is allowed but probably not meant. Shown by `check` and in the log at start.
     pub warnings: Vec<ConfigError>,
+    places: Places,
+}
+
+/// Where values stand that only the plugins can judge.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// The kinds of `[[orbits]]`.
+    kinds: Vec<Place>,
+    /// The names and extensions of `[[users]]`.
+    reached_at: Vec<Place>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    text: String,
+    /// A [`ConfigError`] that lacks its message.
+    error: ConfigError,
 }
 
 /// `[host]`: who this host is.
@@ -314,6 +331,32 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What is wrong with the file in view of the plugins: ranges of a kind that none handles, and users who are
+    /// reached under the name of a service.
+    pub fn against_plugins(&self, kinds: &[String], services: &[String]) -> Vec<ConfigError> {
+        let wrong = |place: &Place, message| ConfigError { message, ..place.error.clone() };
+        let known = || kinds.iter().map(String::as_str);
+        let orphans = self.places.kinds.iter().filter(|place| !kinds.contains(&place.text)).map(|place| {
+            let mut near = error::near(&place.text, known());
+            if near.is_empty() && !kinds.is_empty() {
+                near = format!("; there are {}", kinds.join(", "));
+            }
+            wrong(place, format!("no plugin handles ranges of kind {:?}{near}", place.text))
+        });
+        let hidden =
+            self.places.reached_at.iter().filter(|place| services.contains(&place.text)).map(|place| {
+                wrong(
+                    place,
+                    format!("{:?} is a service of a plugin, so nobody could be reached there", place.text),
+                )
+            });
+        let mut errors: Vec<ConfigError> = orphans.chain(hidden).collect();
+        errors.sort();
+        errors
+    }
+}
+
 /// Reads and checks the file at `path`.
 pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
     match std::fs::read_to_string(path) {
@@ -333,8 +376,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
     report.stop_on_error()?;
     let config = sections::config(path, &report, &table);
     check::config(&report, &config);
+    let places = config.places(&report);
     let warnings = report.finish()?;
-    Ok(Config { warnings, ..config.into_config() })
+    Ok(Config { warnings, places, ..config.into_config() })
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl<'a> Report<'a> {
         self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
     }
 
-    fn place(&self, span: Span, key: &str, message: String) -> ConfigError {
+    /// An error without consequences so far.
+    pub fn place(&self, span: Span, key: &str, message: String) -> ConfigError {
         let mut end = span.start.min(self.text.len());
         while !self.text.is_char_boundary(end) {
             end -= 1;

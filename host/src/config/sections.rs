@@ -287,11 +287,12 @@ impl Reader {
             }),
             _ => None,
         };
-        if let (Some(spec), Some(name), Some(from), Some(to)) = (spec, &name, &from, &to) {
+        if let (Some(spec), Some(name), Some(from), Some(to), Some(kind)) = (spec, &name, &from, &to, &kind) {
             self.draft.ranges.push(RangeMarks {
                 name: Mark::of(section, "name", name),
                 from: Mark::of(section, "from", from),
                 to: Mark::of(section, "to", to),
+                kind: Mark::of(section, "kind", kind),
                 spec: spec.clone(),
             });
             self.draft.config.orbits.push(spec);

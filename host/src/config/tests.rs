@@ -422,7 +422,9 @@ name = "7003"
 pickup_group = "*101"
 password = "a"
 "##;
-    check(text, expect![[r#"
+    check(
+        text,
+        expect![[r#"
         etc/switchyard.toml:13:8: orbits[1].from: range `b`: 7050 belongs to range `a` (7000 to 7099) already (ORB-06)
         etc/switchyard.toml:18:8: orbits[2].from: range `c`: 7112 is an emergency number, and orbits are looked at before emergency calls (ORB-12)
         etc/switchyard.toml:23:8: orbits[3].from: range `d`: `from` = "*99" is too small: after * or # the digits are at least 100 (ORB-05)
@@ -434,7 +436,8 @@ password = "a"
         etc/switchyard.toml:39:16: users[0].pickup_group: "7002" lies in the range "a" of kind call-park, expected one of kind group-pickup (GCP-04)
         etc/switchyard.toml:42:8: users[1].name: range `a`: 7003 is the extension of user 7003; orbits are numbers nobody is reached at (ORB-10)
         etc/switchyard.toml:43:16: users[1].pickup_group: "*101" lies in no range, expected one of kind group-pickup (GCP-04)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -467,6 +470,22 @@ fn columns_count_characters() {
             etc/switchyard.toml:8:8: store.kind: expected "embedded" or "memory", found "ü"
         "#]],
     );
+}
+
+#[test]
+fn plugins_judge_kinds_and_services() {
+    let config = read(&format!(
+        "{LEAST}[[orbits]]\nname = \"a\"\nfrom = \"7000\"\nto = \"7009\"\nkind = \"call-prak\"\n\
+         [[users]]\nname = \"park\"\npassword = \"p\"\n"
+    ));
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let errors = config.against_plugins(&names(&["call-park", "group-pickup"]), &names(&["park", "unpark"]));
+    let shown: Vec<String> = errors.iter().map(|error| format!("{error}\n")).collect();
+    expect![[r#"
+        etc/switchyard.toml:9:8: orbits[0].kind: no plugin handles ranges of kind "call-prak", did you mean call-park?
+        etc/switchyard.toml:11:8: users[0].name: "park" is a service of a plugin, so nobody could be reached there
+    "#]].assert_eq(&shown.concat());
+    assert!(config.against_plugins(&names(&["call-prak"]), &[]).is_empty());
 }
 
 #[test]

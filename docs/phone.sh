@@ -1,0 +1,43 @@
+#!/bin/sh
+# Starts baresip as one of the sample office's phones:   docs/phone.sh alice
+#
+# Needs `apt-get install baresip-core`. Uses the sound card if there is one; without one the phone sends a tone and
+# what it hears lands in var/phones/NAME/*.wav. Keys: d NUMBER dial, a answer, b hang up, x hold, X resume, t NUMBER transfer, q quit.
+set -eu
+name=${1:?usage: docs/phone.sh alice|bob|carol|dave [DOMAIN]}
+domain=${2:-127.0.0.1}
+folder=$(cd "$(dirname "$0")/.." && pwd)/var/phones/$name
+modules=$(dirname "$(find /usr/lib /usr/local/lib -path '*baresip/modules/g711.so' 2>/dev/null | head -n 1)")
+mkdir -p "$folder"
+
+if [ -e /dev/snd/controlC0 ]; then
+    sound='module alsa.so
+audio_source alsa,default
+audio_player alsa,default
+audio_alert alsa,default'
+else
+    sound="module ausine.so
+module aubridge.so
+module sndfile.so
+audio_source ausine,440
+audio_player aubridge,nil
+snd_path $folder"
+fi
+
+# On the machine's own address a phone must be told to use it; towards another host the default is right.
+case $domain in 127.*) local="sip_listen 127.0.0.1:0
+net_interface 127.0.0.1" ;; *) local="" ;; esac
+
+cat > "$folder/config" <<CONFIG
+$local
+module_path $modules
+module stdio.so
+module g722.so
+module g711.so
+$sound
+module_app account.so
+module_app contact.so
+module_app menu.so
+CONFIG
+echo "<sip:$name@$domain>;auth_pass=$name;regint=300" > "$folder/accounts"
+exec baresip -f "$folder"
