@@ -3,11 +3,23 @@
 //! Keys are paths under [`ROOT`], values are JSON. The engine never waits for a store: it emits a
 //! [`Transaction`] and gets the [`Outcome`] back as an input, in one order with everything else.
 
+mod embedded;
+mod faulty;
+mod journal;
 pub mod keys;
+mod memory;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod contract;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
+
+pub use embedded::{OpenError, RedbStore};
+pub use faulty::{Fault, Faulty};
+pub use memory::MemoryStore;
 
 /// All keys live under this prefix.
 pub const ROOT: &str = "/switchyard/v1/";
@@ -73,6 +85,29 @@ pub struct Transaction {
     pub durability: Durability,
 }
 
+impl Transaction {
+    /// Whether it keeps the rules of the trait: few enough operations, keys under [`ROOT`], no key written twice.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let invalid = |why: String| Err(StoreError::Invalid(why));
+        let (expected, written) = (self.expect.len(), self.operations.len());
+        if expected.max(written) > OPERATIONS_MAX {
+            return invalid(format!("{} operations; at most {OPERATIONS_MAX}", expected.max(written)));
+        }
+        let mut keys = BTreeSet::new();
+        for operation in &self.operations {
+            let (Operation::Put { key, .. } | Operation::Delete { key }) = operation;
+            if !keys.insert(key) {
+                return invalid(format!("{key} is written twice"));
+            }
+        }
+        keys.extend(self.expect.iter().map(|(key, _)| key));
+        match keys.into_iter().find(|key| !key.starts_with(ROOT)) {
+            Some(key) => invalid(format!("{key} is not under {ROOT}")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -109,6 +144,21 @@ pub struct Snapshot {
     pub records: BTreeMap<String, Record>,
     /// The store's revision at that moment: a watch from here misses nothing.
     pub revision: u64,
+}
+
+impl Snapshot {
+    /// The records under a prefix, in key order.
+    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a Record)> {
+        prefixed(&self.records, prefix)
+    }
+}
+
+fn prefixed<'a>(
+    records: &'a BTreeMap<String, Record>,
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a Record)> {
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    records.range::<str, _>(from).take_while(move |(key, _)| key.starts_with(prefix))
 }
 
 /// A change seen by a watch.
