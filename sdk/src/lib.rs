@@ -93,6 +93,7 @@ mod executor;
 #[doc(hidden)]
 pub mod export;
 pub mod ext;
+pub mod host;
 pub mod manifest;
 mod panic;
 mod plugin;

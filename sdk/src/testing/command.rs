@@ -5,9 +5,10 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
-use crate::ext::call::{Accept, Answered, Play, Played, Release, Ring};
-use crate::ext::orbit::{Claim, Claimed, Commit, Outcome, Reserve, Reserved};
-use crate::types::{FlowId, LegId, Refusal, Token, Utc};
+use crate::ext::call::{Answered, Played, Ring};
+use crate::ext::orbit::{Claim, Claimed, Commit, Reserve, Reserved};
+use crate::host::{Command, Joining, Playing};
+use crate::types::{FlowId, Token};
 
 /// One thing a flow did, in the order in which it did it.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,68 +21,18 @@ pub struct Recorded {
     pub command: Command,
 }
 
-/// What a flow can do.
-#[derive(Clone, PartialEq, Debug)]
-#[expect(missing_docs, reason = "named and documented in switchyard_sdk::ext")]
-pub enum Command {
-    Play(Playing),
-    Join(Joining),
-    Ring(Ring),
-    Release(LegId, Release),
-    Watch(LegId),
-    Accept(Accept),
-    Refuse(Refusal),
-    Reserve(Reserve),
-    Commit(Commit),
-    Save(Commit),
-    Claim(Claim),
-    Claimed(String),
-    Settled(String),
-    Free(String, Outcome),
-    Unclaim(String),
-    At(Utc),
-    Withdraw(Token),
-    End(FlowEnd, String),
-}
-
-impl Command {
+impl Recorded {
     /// Waits are answered by what the test lets happen (a hang-up, a claim, time), not one by one.
     pub(crate) fn is_wait(&self) -> bool {
-        matches!(self, Self::Watch(_) | Self::Claimed(_) | Self::Settled(_) | Self::At(_) | Self::Withdraw(_))
+        use Command::{At, Claimed, Settled, Watch, Withdraw};
+        matches!(self.command, Watch(_) | Claimed(_) | Settled(_) | At(_) | Withdraw(_))
     }
 }
 
-/// A play command.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Playing {
-    /// To which leg.
-    pub leg: LegId,
-    /// What.
-    pub play: Play,
-}
-
-/// A join command.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Joining {
-    /// One leg.
-    pub a: LegId,
-    /// The other.
-    pub b: LegId,
-}
-
-/// How a flow ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlowEnd {
-    /// It returned.
-    Done,
-    /// It returned an error.
-    Failed,
-    /// It panicked.
-    Panicked,
-    /// It rested when the plugin was drained.
-    Rested,
-    /// The host ended it.
-    Cancelled,
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "flow {}: {:?}", self.flow.0, self.command)
+    }
 }
 
 /// A command that waits for the test's answer. Reads like the request it carries.
@@ -138,10 +89,4 @@ requests! {
     Reserve(Reserve) -> Reserved, "reserve";
     Commit(Commit) -> (), "commit";
     Claim(Claim) -> Claimed, "claim";
-}
-
-impl fmt::Display for Recorded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "flow {}: {:?}", self.flow.0, self.command)
-    }
 }

@@ -11,22 +11,27 @@
 
 mod command;
 mod settings;
-mod tables;
+mod state;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use command::{Asked, Command, FlowEnd, Joining, Playing, Recorded, Request};
-use tables::{Instance, State};
+pub use command::{Asked, Recorded, Request};
+use state::{Ear, State};
 
 use crate::Plugin;
 use crate::abi::{Event, PluginEntry, Str, event};
 use crate::ext::call::{Accept, Ended, Release, Ring};
 use crate::ext::orbit::{Claim, Claimed, ClaimedBy, Commit, Outcome, Reserve, Resume, Settled};
 use crate::ext::policy::Decision;
+use crate::host::{self, Instance};
+pub use crate::host::{Command, FlowEnd, Joining, Playing};
 use crate::manifest::Manifest;
 use crate::types::{Code, FlowId, LegId, Offer, Party, Refusal, Token, Utc};
 
@@ -35,9 +40,9 @@ pub const START: Utc = Utc(1_800_000_000_000);
 
 /// A host for tests. See the [module](self).
 pub struct FakeHost {
-    // Dropped first: the instance uses the state until it is destroyed.
-    instance: Instance,
-    state: Box<State>,
+    instance: Instance<Ear>,
+    state: Rc<State>,
+    wakes: Arc<AtomicUsize>,
     utc: Utc,
     next_flow: u64,
     ended: BTreeMap<LegId, Ended>,
@@ -65,19 +70,31 @@ impl FakeHost {
     ///
     /// # Panics
     /// As [`FakeHost::new`].
-    #[expect(unsafe_code, reason = "the instance keeps a pointer to the state")]
+    #[expect(unsafe_code, reason = "calls the functions of an entry")]
     pub fn of_entry(entry: &'static PluginEntry) -> Self {
-        let (name, manifest) = tables::texts(entry);
+        let (name, _, manifest) = host::texts(entry);
         let manifest: Manifest = match serde_json::from_str(manifest) {
             Ok(manifest) => manifest,
             Err(error) => panic!("the manifest of {name} cannot be read: {error}"),
         };
-        let state = Box::new(State::new(manifest, START));
-        // SAFETY: the state is boxed, so it stays where it is, and dropped after the instance.
-        let Some(instance) = (unsafe { Instance::create(entry, &raw const *state) }) else {
-            panic!("{name} could not be created");
-        };
-        Self { instance, state, utc: START, next_flow: 0, ended: BTreeMap::new(), orbits: BTreeMap::new() }
+        let state = Rc::new(State::new(manifest));
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&wakes);
+        let notify = Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        // SAFETY: an entry made by the SDK, or by a test that vouches for it.
+        let instance = unsafe { Instance::create(entry, Ear(Rc::clone(&state)), notify) };
+        let Some(instance) = instance else { panic!("{name} could not be created") };
+        Self {
+            instance,
+            state,
+            wakes,
+            utc: START,
+            next_flow: 0,
+            ended: BTreeMap::new(),
+            orbits: BTreeMap::new(),
+        }
     }
 
     /// The plugin's manifest.
@@ -111,10 +128,10 @@ impl FakeHost {
     pub fn advance(&mut self, time: Duration) {
         let target = self.utc + time;
         while let Some(next) = self.next_timer().filter(|next| *next <= target) {
-            self.set_now(self.utc.max(next));
+            self.utc = self.utc.max(next);
             self.answer_waits();
         }
-        self.set_now(target);
+        self.utc = target;
         self.answer_waits();
     }
 
@@ -159,7 +176,7 @@ impl FakeHost {
 
     /// Tells the plugin that it was woken from another thread, if it was.
     pub fn deliver_wakes(&mut self) -> bool {
-        if self.state.wakes.swap(0, std::sync::atomic::Ordering::SeqCst) == 0 {
+        if self.wakes.swap(0, Ordering::SeqCst) == 0 {
             return false;
         }
         self.deliver(event::WAKE, 0, 0, 0, 0, "");
@@ -189,7 +206,7 @@ impl FakeHost {
 
     /// Whether nobody waits for this answer any more: a phone that rang for it would stop.
     pub fn is_withdrawn<R>(&self, asked: &Asked<R>) -> bool {
-        self.state.withdrawn.borrow().contains(&asked.token.0)
+        self.state.withdrawn.borrow().contains(&asked.token)
     }
 
     // ---- expectations -------------------------------------------------------------------------------------
@@ -395,16 +412,11 @@ impl FakeHost {
 
     fn start(&mut self, kind: u32, payload: &impl Serialize) -> FlowId {
         self.next_flow += 1;
-        let flow = self.next_flow;
+        let flow = FlowId(self.next_flow);
         self.state.flows.borrow_mut().insert(flow);
         let payload = to_json(payload);
-        self.deliver(kind, 0, flow, 0, 0, &payload);
-        FlowId(flow)
-    }
-
-    fn set_now(&mut self, utc: Utc) {
-        self.utc = utc;
-        self.state.utc.set(utc);
+        self.deliver(kind, 0, flow.0, 0, 0, &payload);
+        flow
     }
 
     fn answer_token(&mut self, token: Token, code: u32, sip_status: u32, payload: &str) {
