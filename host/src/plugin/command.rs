@@ -1,6 +1,8 @@
 //! What plugins ask for. A plugin function only enqueues a [`Command`]; the engine applies it when no plugin runs.
 
 use switchyard_sdk::ext::{call, orbit};
+use switchyard_sdk::host::Command as Asked;
+pub use switchyard_sdk::host::FlowEnd;
 use switchyard_sdk::types::{FlowId, LegId, Refusal, Token};
 
 use crate::time::Utc;
@@ -70,17 +72,28 @@ pub enum Verb {
     FlowEnd(FlowEnd, String),
 }
 
-/// How a flow ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlowEnd {
-    /// It returned.
-    Done,
-    /// It returned an error.
-    Failed,
-    /// It panicked, or its plugin returned nonsense.
-    Panicked,
-    /// It rests; a newer copy of the plugin goes on from its record.
-    Rested,
-    /// The host ended it.
-    Cancelled,
+impl Verb {
+    /// The verb of a command a plugin gave; none if it came without the token it needs.
+    pub(super) fn of(token: Option<Token>, command: Asked) -> Option<Self> {
+        Some(match command {
+            Asked::Play(playing) => Self::Play(token?, playing.leg, playing.play),
+            Asked::Join(joining) => Self::Join(token?, joining.a, joining.b),
+            Asked::Ring(ring) => Self::Ring(token?, ring),
+            Asked::Release(leg, release) => Self::Release(leg, release),
+            Asked::Watch(leg) => Self::Watch(token?, leg),
+            Asked::Accept(accept) => Self::Accept(accept),
+            Asked::Refuse(refusal) => Self::Refuse(refusal),
+            Asked::Reserve(reserve) => Self::Reserve(token?, reserve),
+            Asked::Commit(commit) => Self::Commit(token?, commit),
+            Asked::Save(commit) => Self::Save(commit),
+            Asked::Claim(claim) => Self::Claim(token?, claim),
+            Asked::Claimed(number) => Self::Claimed(token?, number),
+            Asked::Settled(number) => Self::Settled(token?, number),
+            Asked::Free(number, outcome) => Self::Free(number, outcome),
+            Asked::Unclaim(number) => Self::Unclaim(number),
+            Asked::At(utc) => Self::At(token?, Utc(utc.0)),
+            Asked::Withdraw(token) => Self::Withdraw(token),
+            Asked::End(how, message) => Self::FlowEnd(how, message),
+        })
+    }
 }
