@@ -71,6 +71,11 @@ impl Draft {
         draft
     }
 
+    /// A response with nothing but its first line, to a request that could not be parsed.
+    pub(super) fn bare_response(method: Method, status: Status) -> Draft {
+        Draft::new(Start::Response { method, status, reason: None }, 512)
+    }
+
     fn new(start: Start, capacity: usize) -> Draft {
         Draft { start, text: Vec::with_capacity(capacity), lines: SmallVec::new(), body: Bytes::new() }
     }

@@ -1,13 +1,14 @@
 //! A parsed message: the bytes as they came and an index into them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use super::grammar;
-use super::header::{CSeq, NameAddr, Via};
+use super::header::{CSeq, NameAddr, Via, ViaParts};
 use super::method::Method;
 use super::name::Name;
 use super::status::Status;
@@ -243,6 +244,42 @@ impl Message {
             return None;
         }
         super::body::multipart::find(self.content_type()?, &self.body(), "application/sdp")
+    }
+
+    /// The same request with what its top Via lacks of where it came from: `received` and a filled `rport` (RFC 3261
+    /// §18.2.1, RFC 3581 §4).
+    pub(super) fn noting(self, source: SocketAddr) -> Message {
+        let Some(field) = self.fields.iter().find(|field| field.known == Some(Name::Via)) else {
+            return self;
+        };
+        let Some(top) = self.text(field.value).and_then(|vias| grammar::list(vias).next()) else {
+            return self;
+        };
+        let Some(noted) = ViaParts::parse(top).ok().and_then(|via| via.noting(top, source)) else {
+            return self;
+        };
+        let span = Span::of(&self.bytes, top.as_bytes());
+        self.splice(span, noted.as_bytes())
+    }
+
+    /// Replaces one part of the header by other bytes.
+    fn splice(mut self, span: Span, new: &[u8]) -> Message {
+        let mut bytes = BytesMut::with_capacity(self.bytes.len() + new.len());
+        bytes.extend_from_slice(&self.bytes[..span.start as usize]);
+        bytes.extend_from_slice(new);
+        bytes.extend_from_slice(&self.bytes[span.end as usize..]);
+        let grown = new.len() as i64 - span.range().len() as i64;
+        let moved = |at: u32| if at >= span.end { (i64::from(at) + grown) as u32 } else { at };
+        let moved = |old: Span| Span { start: moved(old.start), end: moved(old.end) };
+        for field in &mut self.fields {
+            field.name_start = moved(Span { start: field.name_start, end: field.name_start }).start;
+            field.value = moved(field.value);
+        }
+        for span in [&mut self.from_tag, &mut self.to_tag, &mut self.body] {
+            *span = moved(*span);
+        }
+        // The start line stands before every field.
+        Message { bytes: bytes.freeze(), ..self }
     }
 
     pub(super) fn text(&self, span: Span) -> Option<&str> {

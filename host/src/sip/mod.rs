@@ -13,6 +13,7 @@ mod name;
 mod params;
 mod parse;
 mod status;
+pub mod transaction;
 pub mod uri;
 
 pub use dialog::{Dialog, DialogId, MAX_FORWARDS, OutOfOrder};
@@ -28,4 +29,7 @@ pub use name::Name;
 pub use params::{PARAMS_MAX, Params};
 pub use parse::{FIELDS_MAX, LINE_BYTES_MAX, LIST_ELEMENTS_MAX, MESSAGE_BYTES_MAX, ParseError};
 pub use status::{Class, Status};
+pub use transaction::{
+    ClientId, Counters, Event, Failure, Limits, ServerId, Timings, Transactions, too_big_for_udp,
+};
 pub use uri::{Scheme, Uri};

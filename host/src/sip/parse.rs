@@ -98,11 +98,19 @@ impl Message {
     /// Line ends before the start line are skipped, bytes after the body (by Content-Length) are cut; without a
     /// Content-Length the body is the rest (RFC 3261 §18.3). Total: any bytes give a message or an error.
     pub fn parse(bytes: Bytes) -> Result<Message, ParseError> {
+        Self::read(bytes).map_err(|(error, _)| error)
+    }
+
+    /// The same; gives the bytes back if they are no message.
+    pub(super) fn read(bytes: Bytes) -> Result<Message, (ParseError, Bytes)> {
         if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(ParseError::TooLong);
+            return Err((ParseError::TooLong, bytes));
         }
         let bytes = skip_line_ends(bytes);
-        let scan = Scan::run(&bytes)?;
+        let scan = match Scan::run(&bytes) {
+            Ok(scan) => scan,
+            Err(error) => return Err((error, bytes)),
+        };
         let bytes = if scan.folds.is_empty() { bytes } else { unfold(bytes, &scan.folds) };
         check(bytes, scan)
     }
@@ -267,8 +275,36 @@ fn unfold(bytes: Bytes, folds: &[u32]) -> Bytes {
     bytes.freeze()
 }
 
-/// Looks at the fields transactions and dialogs stand on, and cuts the body.
-fn check(mut bytes: Bytes, scan: Scan) -> Result<Message, ParseError> {
+/// What [`check`] finds.
+struct Checked {
+    method: Method,
+    cseq: u32,
+    from_tag: Span,
+    to_tag: Span,
+    body: Span,
+}
+
+fn check(mut bytes: Bytes, scan: Scan) -> Result<Message, (ParseError, Bytes)> {
+    match look(&bytes, &scan) {
+        Ok(Checked { method, cseq, from_tag, to_tag, body }) => {
+            bytes.truncate(body.end as usize);
+            Ok(Message {
+                bytes,
+                fields: scan.fields,
+                start: scan.start,
+                method,
+                cseq,
+                from_tag,
+                to_tag,
+                body,
+            })
+        }
+        Err(error) => Err((error, bytes)),
+    }
+}
+
+/// Looks at the fields transactions and dialogs stand on, and for the end of the body.
+fn look(bytes: &[u8], scan: &Scan) -> Result<Checked, ParseError> {
     let is_request = matches!(scan.start, StartLine::Request { .. });
     let single = if is_request { SINGLE_IN_REQUEST } else { SINGLE };
     let mut seen = 0u128;
@@ -293,8 +329,8 @@ fn check(mut bytes: Bytes, scan: Scan) -> Result<Message, ParseError> {
                 via_ok = true;
             }
             Name::Via => drop(value()?),
-            Name::From => from_tag = tag(&bytes, name, value()?)?,
-            Name::To => to_tag = tag(&bytes, name, value()?)?,
+            Name::From => from_tag = tag(bytes, name, value()?)?,
+            Name::To => to_tag = tag(bytes, name, value()?)?,
             Name::CallId => {
                 let id = value()?;
                 if id.is_empty() || id.bytes().any(|byte| byte <= b' ') {
@@ -317,7 +353,7 @@ fn check(mut bytes: Bytes, scan: Scan) -> Result<Message, ParseError> {
             return Err(ParseError::Missing(name));
         }
     }
-    limit_lists(&bytes, &scan.fields)?;
+    limit_lists(bytes, &scan.fields)?;
     if is_request && bytes[scan.method.range()] != *cseq.1.as_bytes() {
         return Err(ParseError::CSeqMethod);
     }
@@ -328,8 +364,7 @@ fn check(mut bytes: Bytes, scan: Scan) -> Result<Message, ParseError> {
         return Err(ParseError::ShortBody);
     }
     let body = Span::new(scan.body_start, scan.body_start + length);
-    bytes.truncate(body.end as usize);
-    Ok(Message { bytes, fields: scan.fields, start: scan.start, method, cseq, from_tag, to_tag, body })
+    Ok(Checked { method, cseq, from_tag, to_tag, body })
 }
 
 /// Checks an address and finds its tag.

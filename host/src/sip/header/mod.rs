@@ -28,5 +28,5 @@ pub use replaces::Replaces;
 pub use session_expires::{MinSe, Refresher, SessionExpires};
 pub use subscription_state::{SubState, SubscriptionState};
 pub use via::Via;
-pub(super) use via::ViaParts;
+pub(super) use via::{BRANCH_COOKIE, ViaParts};
 pub use warning::Warning;

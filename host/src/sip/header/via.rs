@@ -1,7 +1,7 @@
 //! Via (RFC 3261 §20.42, RFC 3581).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::sip::grammar::{self, Malformed, number, take_token, trim};
 use crate::sip::params::{PARAMS_MAX, Params};
@@ -123,6 +123,32 @@ impl<'a> ViaParts<'a> {
         Ok(via)
     }
 
+    /// `value` (which these are the parts of) with `received` and, if asked for, `rport` filled in as seen from here;
+    /// `None` if there is nothing to add (RFC 3261 §18.2.1, RFC 3581 §4).
+    pub(in crate::sip) fn noting(&self, value: &str, source: SocketAddr) -> Option<String> {
+        let ip = source.ip().to_canonical();
+        let is_honest = parse_ip(self.host).is_some_and(|host| host.to_canonical() == ip);
+        if is_honest && self.rport.is_none() && self.received.is_none() {
+            return None;
+        }
+        let mut out = String::with_capacity(value.len() + 48);
+        out.push_str(value[..value.len() - self.params.len()].trim_end());
+        for (name, value) in grammar::params(self.params).filter_map(Result::ok) {
+            // A received of the sender's own making says nothing.
+            if name.eq_ignore_ascii_case("received") {
+                continue;
+            }
+            out.extend([";", name]);
+            if name.eq_ignore_ascii_case("rport") {
+                out.extend(["=", &source.port().to_string()]);
+            } else {
+                out.extend(value.into_iter().flat_map(|value| ["=", value]));
+            }
+        }
+        out.extend([";received=", &ip.to_string()]);
+        Some(out)
+    }
+
     pub(in crate::sip) fn has_cookie(&self) -> bool {
         self.branch.len() > BRANCH_COOKIE.len() && self.branch.starts_with(BRANCH_COOKIE)
     }
@@ -165,6 +191,23 @@ mod tests {
             Via::parse("SIP/2.0/UDP h;rport=9988;received=[2001:db8::1];branch=z9hG4bKx").expect("valid");
         assert_eq!((via.rport(), via.received()), (Some(9988), "2001:db8::1".parse().ok()));
         assert_eq!(Via::parse("SIP/2.0/UDP h;rport").expect("valid").rport(), None);
+    }
+
+    #[test]
+    fn the_source_is_noted_where_it_matters() {
+        let noting = |value, source: &str| {
+            ViaParts::parse(value).expect("valid").noting(value, source.parse().expect("address"))
+        };
+        assert_eq!(noting("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1", "192.0.2.1:9"), None);
+        assert_eq!(noting("SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1", "[::ffff:192.0.2.1]:9"), None);
+        assert_eq!(
+            noting("SIP/2.0/UDP host ;rport ; branch=z9hG4bK1;x=\"a;b\"", "[2001:db8::1]:9").as_deref(),
+            Some("SIP/2.0/UDP host;rport=9;branch=z9hG4bK1;x=\"a;b\";received=2001:db8::1")
+        );
+        assert_eq!(
+            noting("SIP/2.0/UDP 192.0.2.1;received=203.0.113.1;rport=1", "192.0.2.1:9").as_deref(),
+            Some("SIP/2.0/UDP 192.0.2.1;rport=9;received=192.0.2.1")
+        );
     }
 
     #[test]
