@@ -16,46 +16,50 @@ pub type Question = (Request, oneshot::Sender<Result<Value, Refused>>);
 /// stuck, and one more would only be answered after its asker had given up.
 const QUESTIONS_MAX: usize = 64;
 
-/// How long the engine may take: parks wait 5 s for the store and half a minute for a phone that does not answer
-/// a re-INVITE (Timer B, 32 s).
-const ANSWER_MAX: Duration = Duration::from_secs(35);
+/// How long the engine may take where it must wait for the store, which gives up after 5 s.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long it may take where phones take part: one rings for 30 s, and another may not answer its re-INVITE
+/// for as long (Timer B, 32 s).
+const PHONES_MAX: Duration = Duration::from_secs(70);
 
 /// Asks the engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AdminHandle {
     questions: mpsc::Sender<Question>,
-    patience: Duration,
+    patience: Option<Duration>,
 }
 
 impl AdminHandle {
     /// A handle, and the end from which the engine's loop takes the questions.
     pub fn channel() -> (Self, mpsc::Receiver<Question>) {
         let (questions, inbox) = mpsc::channel(QUESTIONS_MAX);
-        (Self { questions, patience: ANSWER_MAX }, inbox)
+        (Self { questions, patience: None }, inbox)
     }
 
-    /// The same handle, which gives up after `patience`.
+    /// The same handle, which gives up after `patience` whatever it asks.
     pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: Some(patience), ..self }
     }
 
     /// Asks, and waits for the answer. An engine that is gone, or silent for too long, is a 503.
     pub async fn ask(&self, request: Request) -> Result<Value, Refused> {
+        let patience = self.patience.unwrap_or(match request {
+            Request::Park { .. } | Request::Retrieve { .. } => PHONES_MAX,
+            _ => ANSWER_MAX,
+        });
         let asked = async {
             let (reply, answer) = oneshot::channel();
             self.questions.send((request, reply)).await.ok()?;
             answer.await.ok()
         };
-        match tokio::time::timeout(self.patience, asked).await {
+        match tokio::time::timeout(patience, asked).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(Refused { status: 503, code: None, text: "the host is stopping".to_owned() }),
             Err(_) => Err(Refused {
                 status: 503,
                 code: None,
-                text: format!(
-                    "the host did not answer within {} s; it may still do it",
-                    self.patience.as_secs()
-                ),
+                text: format!("the host did not answer within {} s; it may still do it", patience.as_secs()),
             }),
         }
     }

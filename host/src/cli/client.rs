@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 use super::Failure;
 
 /// Longer than the host itself waits for its engine, so that its own sentence arrives.
-const ANSWER_MAX: Duration = Duration::from_secs(45);
+const ANSWER_MAX: Duration = Duration::from_secs(80);
 
 /// A host on this machine accepts at once; one behind a network within seconds.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

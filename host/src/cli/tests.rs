@@ -221,8 +221,8 @@ fn acts_say_what_was_done() {
     host.check(
         "call retrieve #7001 --user carol --token 3f9a",
         expect![[r#"
-        ringing carol for the call in #7001
-    "#]],
+            carol has the call that waited in #7001
+        "#]],
     );
     let retrieve = Request::Retrieve {
         number: "#7001".to_owned(),

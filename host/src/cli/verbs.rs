@@ -186,7 +186,7 @@ pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dy
                 retrieve["token"] = json!(token);
             }
             let leg = client.post(&format!("occupants/{}/retrieve", segment(number)), retrieve)?;
-            done(&leg, json, out, &format!("ringing {user} for the call in {number}"))
+            done(&leg, json, out, &format!("{user} has the call that waited in {number}"))
         }
         CallCommand::Hangup { id } => {
             done(&client.delete(&format!("calls/{id}"))?, json, out, &format!("call {id} is being ended"))

@@ -239,6 +239,19 @@ fn listeners(report: &Report<'_>, draft: &Draft) {
             report.error(listen.span(), key, format!("{} stands here twice", listen.get_ref()));
         }
         seen.push(*listen.get_ref());
+        let Config { admin, media, .. } = &draft.config;
+        if protocol == Protocol::Tcp && address == admin.listen && address.port() != 0 {
+            report.error(listen.span(), key, format!("{address} is where admin.listen is"));
+        }
+        let shares = address.ip() == media.address || address.ip().is_unspecified();
+        if protocol == Protocol::Udp && shares && media.ports.contains(&address.port()) {
+            let [first, last] = [media.ports.start(), media.ports.end()];
+            report.error(
+                listen.span(),
+                key,
+                format!("port {} lies in media.ports, {first}-{last}", address.port()),
+            );
+        }
         let advertised = draft.config.sip.advertise.iter().any(|advertise| advertise.protocol == protocol);
         if address.ip().is_unspecified() && !advertised {
             report.error(

@@ -288,6 +288,17 @@ fn listening_everywhere_needs_an_address_to_tell() {
 }
 
 #[test]
+fn each_port_has_one_use() {
+    check(
+        "[sip]\ndomain = \"example.test\"\nlisten = [\"udp:127.0.0.1:20000\", \"tcp:127.0.0.1:8080\", \"udp:127.0.0.2:20000\"]\n",
+        expect![[r#"
+            etc/switchyard.toml:3:11: sip.listen: port 20000 lies in media.ports, 20000-29999
+            etc/switchyard.toml:3:34: sip.listen: 127.0.0.1:8080 is where admin.listen is
+        "#]],
+    );
+}
+
+#[test]
 fn pairs_of_pools_are_mutual() {
     let pools = r#"
 [host]
