@@ -175,6 +175,35 @@ impl Negotiation {
         self.remote().is_some_and(Sdp::holds)
     }
 
+    /// Whether what this leg was told still describes `peer`, so that there is nothing to offer it: each stream that
+    /// flows here goes where `peer` listens, in a format that `peer` takes, with the keys it expects, and no stream of
+    /// the peer is missing.
+    pub fn describes(&self, peer: &Sdp) -> bool {
+        let (Some(told), Some(theirs)) = (&self.local, &self.remote) else { return false };
+        let flowing =
+            told.media().iter().zip(theirs.media()).filter(|(told, own)| told.is_live() && own.is_live());
+        let mut open: Vec<&Media> = peer.media().iter().filter(|media| media.is_live()).collect();
+        for (told, own) in flowing {
+            let Some(index) = open.iter().position(|media| media.kind.eq_ignore_ascii_case(&told.kind))
+            else {
+                return false;
+            };
+            let is = open.remove(index);
+            // The phone sends the first format that it was told and has itself.
+            let sent = told.formats.iter().find(|told_format| {
+                own.formats.iter().any(|format| told.encoding(told_format) == own.encoding(format))
+            });
+            let taken =
+                sent.is_none_or(|sent| is.formats.contains(sent) && is.encoding(sent) == told.encoding(sent));
+            let wanted = if is.held { is.direction() } else { Direction::SendRecv };
+            let direction = told.direction() == wanted || told.direction() == is.direction();
+            if !(taken && direction && same_target(told, is)) {
+                return false;
+            }
+        }
+        open.is_empty()
+    }
+
     /// They offer: we now owe an answer.
     pub fn remote_offer(&mut self, body: &[u8]) -> Result<(), NegotiationError> {
         if self.pending.is_some() {
@@ -338,6 +367,15 @@ impl Negotiation {
         }
     }
 
+    /// Offers what stands already, unchanged to its version: a session refresh (RFC 4028 §7.4). `None` if nothing
+    /// stands yet.
+    pub fn repeat_offer(&mut self) -> Option<Bytes> {
+        let local = self.local.clone()?;
+        let body = local.to_bytes();
+        self.pending = Some(Pending::Local(local));
+        Some(body)
+    }
+
     /// The offer in flight, ours or theirs, was refused: all is as before it (RFC 3264 §8).
     pub fn rollback(&mut self) {
         self.pending = None;
@@ -472,6 +510,16 @@ impl Negotiation {
         self.sent = Some(sdp.clone());
         sdp
     }
+}
+
+/// Whether two descriptions of a stream lead to the same place, with the same keys.
+fn same_target(one: &Media, other: &Media) -> bool {
+    const KEYS: [&str; 6] = ["crypto", "fingerprint", "setup", "ice-ufrag", "ice-pwd", "rtcp-mux"];
+    one.port == other.port
+        && one.connection() == other.connection()
+        && one.rtcp() == other.rtcp()
+        && one.same_transport(other)
+        && KEYS.iter().all(|key| one.attributes(key).eq(other.attributes(key)))
 }
 
 /// Writes the direction where only this stream sees it: session-level ones are not carried over, see [`compose`].

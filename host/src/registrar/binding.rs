@@ -42,12 +42,20 @@ pub struct Binding {
     pub call_id: String,
     /// The CSeq number of the last REGISTER.
     pub cseq: u32,
+    /// The methods the phone takes, from Allow or the Contact's `methods`; empty if it does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
     /// What the phone calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
 }
 
 impl Binding {
+    /// Whether the phone has said that it takes requests of this method.
+    pub fn allows(&self, method: &str) -> bool {
+        self.methods.iter().any(|allowed| allowed == method)
+    }
+
     /// Whether it ends with its flow, since the phone keeps the flow alive and replaces it (RFC 5626).
     pub fn is_outbound(&self) -> bool {
         self.instance.is_some() && self.reg_id.is_some()

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::binding::{Binding, id_of, prefix};
 use super::contacts::{self, Refusal, Wanted, Wish};
 use super::digest::hex;
+use crate::config;
 use crate::directory::User;
 use crate::net::{ConnectionId, Flow};
 use crate::sip::{Draft, Message, Name, NameAddr, Status, Uri};
@@ -43,6 +44,20 @@ impl Default for RegistrarConfig {
     }
 }
 
+impl From<&config::Sip> for RegistrarConfig {
+    fn from(sip: &config::Sip) -> Self {
+        let advertised = sip.advertise.iter().map(|advertise| advertise.host.clone());
+        let limits = &sip.limits;
+        Self {
+            domains: std::iter::once(sip.domain.clone()).chain(advertised).collect(),
+            expires_min: limits.register_min,
+            expires_default: Self::default().expires_default.min(limits.register_max),
+            expires_max: limits.register_max,
+            bindings_max: limits.bindings_per_user,
+        }
+    }
+}
+
 /// A binding, and what is computed from it once.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -62,12 +77,20 @@ pub struct Registrar {
     extensions: BTreeMap<String, String>,
     /// When to drop which binding, of whom.
     deadlines: BTreeSet<(Instant, String, String)>,
+    /// Writes that the next [`on_timeout`](Registrar::on_timeout) hands out.
+    unwritten: Vec<Operation>,
 }
 
 impl Registrar {
     /// A registrar without bindings.
-    pub fn new(config: RegistrarConfig) -> Self {
-        Self { config, users: BTreeMap::new(), extensions: BTreeMap::new(), deadlines: BTreeSet::new() }
+    pub fn new(config: impl Into<RegistrarConfig>) -> Self {
+        Self {
+            config: config.into(),
+            users: BTreeMap::new(),
+            extensions: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            unwritten: Vec::new(),
+        }
     }
 
     /// Takes up the bindings and extensions in `snapshot` after a restart. What has expired meanwhile goes with the
@@ -104,16 +127,16 @@ impl Registrar {
         }
     }
 
-    /// Follows a change of the store: extensions change, and a removed user's bindings go.
-    pub fn apply(&mut self, change: &Change) -> Vec<Operation> {
-        let Some(name) = change.key.strip_prefix(&User::key("")) else { return Vec::new() };
+    /// Follows a change of the store: extensions change, and a removed user's bindings go, with the next
+    /// [`on_timeout`](Self::on_timeout) from the store as well.
+    pub fn apply(&mut self, change: &Change) {
+        let Some(name) = change.key.strip_prefix(&User::key("")) else { return };
         self.extensions.remove(name);
         let Some(record) = &change.record else { return self.remove_where(|binding| binding.user == name) };
         // A record that cannot be read is reported by the directory.
         if let Ok(User { extension: Some(extension), .. }) = serde_json::from_slice(&record.value) {
             self.extensions.insert(name.to_owned(), extension);
         }
-        Vec::new()
     }
 
     /// Answers a REGISTER of `user`, who has proved to be that user, and says what to write to the store.
@@ -189,6 +212,7 @@ impl Registrar {
                         refreshed: now.utc,
                         call_id: request.call_id().to_owned(),
                         cseq: request.cseq().number,
+                        methods: wanted.methods.clone(),
                         user_agent: request.get(Name::UserAgent).map(str::to_owned),
                     };
                     let due = now.instant + wanted.expires;
@@ -270,10 +294,14 @@ impl Registrar {
         phones
     }
 
-    /// Which of the user's phones sent a request: by `contact`, the value of its Contact field or a URI, by the flow it
-    /// came on, by its instance-id, and last by the address it came from if one phone only is there.
+    /// Which of the user's phones sent a request: by `contact`, the value of its Contact field or the URI in it, by the
+    /// flow it came on, by its instance-id, and last by the address it came from if one phone only is there.
     pub fn binding_for(&self, now: Now, user: &str, flow: &Flow, contact: Option<&str>) -> Option<&Binding> {
-        let address = contact.and_then(|contact| NameAddr::parse(contact).ok());
+        // Without angle brackets the parameters of a URI would be taken for those of the field.
+        let address = contact.and_then(|contact| {
+            let bare = Uri::parse(contact).ok().map(NameAddr::new);
+            bare.or_else(|| NameAddr::parse(contact).ok())
+        });
         let uri = address.as_ref().map(|address| &address.uri);
         let instance = address.as_ref().and_then(|address| address.params.unquoted("+sip.instance"));
         let on_flow = |entry: &&Entry| entry.binding.is_on(flow);
@@ -292,6 +320,12 @@ impl Registrar {
             .or_else(|| self.live(now, user).find(on_flow))
             .or(alone);
         entry.map(|entry| &entry.binding)
+    }
+
+    /// Whether the phone with this id has said that it takes requests of this method: `MESSAGE`.
+    pub fn allows(&self, user: &str, id: &str, method: &str) -> bool {
+        let mut entries = self.users.get(user).into_iter().flatten();
+        entries.any(|entry| entry.binding.id == id && entry.binding.allows(method))
     }
 
     /// The binding with this id.
@@ -315,14 +349,17 @@ impl Registrar {
         self.users.is_empty()
     }
 
-    /// When the next binding expires.
+    /// When the next binding expires; at once if something waits to be written.
     pub fn next_timeout(&self) -> Option<Instant> {
+        if !self.unwritten.is_empty() {
+            return Some(Instant::ZERO);
+        }
         self.deadlines.first().map(|(due, ..)| *due)
     }
 
     /// Drops what has expired, and says what to delete from the store; there may be more than fits one transaction.
     pub fn on_timeout(&mut self, now: Now) -> Vec<Operation> {
-        let mut operations = Vec::new();
+        let mut operations = std::mem::take(&mut self.unwritten);
         while let Some((due, user, id)) = self.deadlines.pop_first() {
             if due > now.instant {
                 self.deadlines.insert((due, user, id));
@@ -346,29 +383,28 @@ impl Registrar {
     }
 
     /// A connection ended. Phones that speak outbound have said that they will register anew, so their bindings on it
-    /// are gone; others may still be reached at the address they gave.
-    pub fn connection_closed(&mut self, id: ConnectionId) -> Vec<Operation> {
-        let operations = self.remove_where(|binding| binding.uses(id) && binding.is_outbound());
+    /// are gone, with the next [`on_timeout`](Self::on_timeout) from the store as well; others may still be reached at
+    /// the address they gave.
+    pub fn connection_closed(&mut self, id: ConnectionId) {
+        self.remove_where(|binding| binding.uses(id) && binding.is_outbound());
         for entry in self.users.values_mut().flatten().filter(|entry| entry.binding.uses(id)) {
             entry.binding.flow.connection = None;
         }
-        operations
     }
 
-    fn remove_where(&mut self, gone: impl Fn(&Binding) -> bool) -> Vec<Operation> {
+    fn remove_where(&mut self, gone: impl Fn(&Binding) -> bool) {
         let names: Vec<String> = self
             .users
             .iter()
             .filter(|(_, entries)| entries.iter().any(|entry| gone(&entry.binding)))
             .map(|(name, _)| name.clone())
             .collect();
-        let mut operations = Vec::new();
         for name in names {
             let mut entries = self.users.get(&name).cloned().unwrap_or_default();
             entries.retain(|entry| !gone(&entry.binding));
-            operations.extend(self.replace(&name, entries));
+            let operations = self.replace(&name, entries);
+            self.unwritten.extend(operations);
         }
-        operations
     }
 
     /// Puts `entries` in the place of the user's bindings; the difference is what the store has to learn.

@@ -9,6 +9,8 @@ use crate::sip::{Draft, Malformed, Message, Name, NameAddr, Scheme, Status, Uri}
 pub const CONTACTS_MAX: usize = 16;
 /// Proxies on the way to a phone.
 const PATH_MAX: usize = 10;
+/// Methods of a phone that are remembered; there are fourteen.
+const METHODS_MAX: usize = 32;
 /// Extensions a phone may require here.
 const EXTENSIONS: [&str; 2] = ["path", "outbound"];
 
@@ -87,6 +89,8 @@ pub(super) struct Wanted {
     pub(super) instance: Option<String>,
     /// Only where outbound is to be used.
     pub(super) reg_id: Option<u32>,
+    /// The methods the phone takes.
+    pub(super) methods: Vec<String>,
 }
 
 /// Reads the Contact fields.
@@ -149,7 +153,16 @@ fn contact(
         None => None,
     };
     let expires = expires.unwrap_or(config.expires_default).min(config.expires_max);
-    Ok(Wanted { uri, display, expires, q, instance, reg_id })
+    // The parameter of RFC 3840 §10.6 is about this contact, Allow about whoever sent the request.
+    let methods = match params.unquoted("methods") {
+        Some(methods) => tokens(methods.split(',')),
+        None => tokens(request.list(Name::Allow)),
+    };
+    Ok(Wanted { uri, display, expires, q, instance, reg_id, methods })
+}
+
+fn tokens<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    words.map(str::trim).filter(|word| !word.is_empty()).take(METHODS_MAX).map(str::to_owned).collect()
 }
 
 /// Delta-seconds. What is no number counts as the default (RFC 3261 §10.2.1.1), what is huge as the greatest.

@@ -92,6 +92,14 @@ impl World {
         self.registrar.load(&store, now);
     }
 
+    /// What waits to be written goes to the store, at once.
+    fn write(&mut self, seconds: u64) {
+        assert_eq!(self.registrar.next_timeout(), Some(Instant::ZERO));
+        let operations = self.registrar.on_timeout(at(seconds));
+        self.store(operations);
+        assert_ne!(self.registrar.next_timeout(), Some(Instant::ZERO));
+    }
+
     /// A host killed and started again.
     fn restart(&mut self, now: Now) {
         let config = RegistrarConfig { domains: vec!["example.test".into()], ..RegistrarConfig::default() };
@@ -358,9 +366,9 @@ fn an_extension_that_was_given_away_is_not_the_users_any_more() {
 fn a_removed_user_has_no_phones() {
     let mut world = World::new();
     world.register(0, &format!("Contact: {DESK}\r\n"));
-    let operations = world.registrar.apply(&Change { key: User::key("alice"), record: None });
-    world.store(operations);
+    world.registrar.apply(&Change { key: User::key("alice"), record: None });
     assert!(world.contacts(0).is_empty());
+    world.write(0);
     assert!(world.registrar.next_timeout().is_none());
 }
 
@@ -399,6 +407,37 @@ fn the_path_is_kept_and_told() {
     assert_eq!(world.register(2, &format!("Contact: {DESK}\r\nPath: nonsense\r\n")).status(), 400);
     let long = format!("Contact: {DESK}\r\n{}", "Path: <sip:e;lr>\r\n".repeat(11));
     assert_eq!(world.register(3, &long).status(), 400);
+}
+
+#[test]
+fn what_a_phone_takes_is_remembered() {
+    let mut world = World::new();
+    world
+        .register(0, "Contact: <sip:a@h1>, <sip:a@h2>;methods=\"INVITE, BYE\"\r\nAllow: INVITE, MESSAGE\r\n");
+    world.restart(at(1));
+    let takes = |contact: &str| {
+        let bindings = world.registrar.bindings(at(1), "alice");
+        let binding = bindings.into_iter().find(|binding| binding.contact == contact).unwrap();
+        world.registrar.allows("alice", &binding.id, "MESSAGE")
+    };
+    assert!(takes("sip:a@h1"));
+    assert!(!takes("sip:a@h2"), "its own word counts");
+    assert!(!world.registrar.allows("alice", "nothing", "MESSAGE"));
+}
+
+#[test]
+fn the_configuration_sets_the_limits() {
+    let limits = crate::config::Limits { bindings_per_user: 2, ..Default::default() };
+    let sip = crate::config::Sip {
+        domain: "example.test".into(),
+        listen: Vec::new(),
+        advertise: Vec::new(),
+        emergency: Vec::new(),
+        limits,
+    };
+    let config = RegistrarConfig::from(&sip);
+    assert_eq!((config.bindings_max, config.expires_max.as_secs()), (2, 3600));
+    assert_eq!(config.domains, ["example.test"]);
 }
 
 mod instances {
@@ -449,11 +488,12 @@ mod instances {
         // One phone, one bell.
         let phones = world.registrar.phones(at(2), "alice");
         assert_eq!(phones.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
-        let operations = world.registrar.connection_closed(ConnectionId(3));
-        world.store(operations);
+        world.registrar.connection_closed(ConnectionId(3));
+        world.write(2);
         assert_eq!(world.contacts(2), ["sip:alice@192.0.2.1:4002;ob"]);
         // The flow that was replaced before is nobody's any more.
-        assert!(world.registrar.connection_closed(ConnectionId(1)).is_empty());
+        world.registrar.connection_closed(ConnectionId(1));
+        assert!(world.registrar.on_timeout(at(2)).is_empty());
     }
 
     #[test]
@@ -494,7 +534,8 @@ mod connections {
         let mut world = World::new();
         world.flow = tcp("198.51.100.1:40001", 1);
         world.register(0, &format!("Contact: {DESK}\r\n"));
-        assert!(world.registrar.connection_closed(ConnectionId(1)).is_empty());
+        world.registrar.connection_closed(ConnectionId(1));
+        assert!(world.registrar.on_timeout(at(0)).is_empty());
         let [binding] = world.registrar.bindings(at(0), "alice")[..] else { panic!() };
         assert_eq!(binding.flow.connection, None);
     }
@@ -514,7 +555,12 @@ mod connections {
         };
         let elsewhere = udp("203.0.113.1:5060");
         assert_eq!(found(elsewhere, Some("Alice <sip:alice@192.0.2.1>;x=y")), Some("sip:alice@192.0.2.1"));
-        assert_eq!(found(elsewhere, Some("sip:alice@192.0.2.2")), Some("sip:alice@192.0.2.2"), "a bare URI");
+        assert_eq!(
+            found(elsewhere, Some("sip:alice@192.0.2.2;ob")),
+            Some("sip:alice@192.0.2.2"),
+            "a bare URI"
+        );
+        assert_eq!(found(elsewhere, Some("sip:alice@192.0.2.2;transport=tcp")), None, "not that address");
         let other_port = format!("<sip:alice@192.0.2.2:9>;{UUID}");
         assert_eq!(found(elsewhere, Some(&other_port)), Some("sip:alice@192.0.2.2"), "by its instance");
         assert_eq!(

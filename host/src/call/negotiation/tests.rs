@@ -159,6 +159,36 @@ fn the_200_may_correct_the_answer_of_the_183() {
     assert_eq!(leg.remote_answer(phone(2, AUDIO).as_bytes()), Err(NegotiationError::NoOffer));
 }
 
+#[test]
+fn a_refresh_repeats_what_stands_to_the_letter() {
+    let mut leg = callee(&phone(1, AUDIO), &phone(2, AUDIO));
+    let before = leg.local().unwrap().to_bytes();
+    assert_eq!(leg.repeat_offer(), Some(before));
+    assert!(leg.has_local_offer());
+    leg.remote_answer(phone(2, AUDIO).as_bytes()).unwrap();
+    assert_eq!(Negotiation::new(7).repeat_offer(), None);
+}
+
+#[test]
+fn a_leg_knows_whether_it_was_told_of_its_peer() {
+    let parse = |text: String| Sdp::parse(text.as_bytes()).unwrap();
+    // Bob was told of Alice with all her codecs and video, and took the audio, PCMA only.
+    let told = format!("{AUDIO}{VIDEO}");
+    let bob = callee(&phone(1, &told), &phone(2, "m=audio 5000 RTP/AVP 8\r\nm=video 0 RTP/AVP 96\r\n"));
+    let knows = |rest: &str| bob.describes(&parse(phone(1, rest)));
+    assert!(knows(AUDIO), "whatever the order and number of slots");
+    assert!(knows("m=video 0 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 8\r\n"), "she takes what he sends");
+    assert!(knows(&format!("{AUDIO}a=recvonly\r\n")), "what she once answered to a hold");
+    assert!(!knows("m=audio 4000 RTP/AVP 0\r\n"), "he would send PCMA");
+    assert!(!knows("m=audio 4002 RTP/AVP 8\r\n"), "another port");
+    assert!(!knows(&told), "her video flows, but not to him");
+    assert!(!knows("m=audio 0 RTP/AVP 8\r\n"));
+    assert!(!knows(&format!("{AUDIO}a=sendonly\r\n")), "she holds now");
+    assert!(!knows(&format!("{AUDIO}a=rtcp-mux\r\n")));
+    assert!(!bob.describes(&parse(phone(3, AUDIO))), "another address");
+    assert!(!Negotiation::new(7).describes(&parse(phone(1, AUDIO))));
+}
+
 mod versions {
     use super::*;
 
