@@ -292,31 +292,31 @@ pub struct MetricsV1 {
 }
 
 impl CallV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`CallV1`].
     pub const ID: &'static str = "switchyard.call/1";
 }
 
 impl OrbitV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`OrbitV1`].
     pub const ID: &'static str = "switchyard.orbit/1";
 }
 
 impl PolicyV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`PolicyV1`].
     pub const ID: &'static str = "switchyard.policy/1";
 }
 
 impl TimerV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`TimerV1`].
     pub const ID: &'static str = "switchyard.timer/1";
 }
 
 impl LogV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`LogV1`].
     pub const ID: &'static str = "switchyard.log/1";
 }
 
 impl MetricsV1 {
-    /// The extension's id.
+    /// The id of the extension whose table is [`MetricsV1`].
     pub const ID: &'static str = "switchyard.metrics/1";
 }

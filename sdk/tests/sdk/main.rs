@@ -1,0 +1,5 @@
+//! Integration tests of the SDK.
+
+mod flows;
+mod header;
+mod layout;
