@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 mod batch;
 mod cache;
-mod clock;
 mod dtmf;
 mod encode;
 mod g722;

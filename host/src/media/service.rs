@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::cache::{Key, Load};
-use super::clock::Clock;
+
 use super::library::{self, Loaded};
 use super::pacer::SLOTS;
 use super::pair::Pair;
@@ -16,6 +17,7 @@ use super::rtp::FRAME;
 use super::stream::Target;
 use super::streams::{Packet, Report, Streams};
 use super::{Command, Event, MediaConfig, StreamId};
+use crate::runtime::Clock;
 use crate::time::{Instant, Now};
 
 /// Streams of a host. One core sends for 6 to 7 thousand (measured); the next ones are refused a port, as a
@@ -80,7 +82,10 @@ fn spawn_loader(music: PathBuf, inbox: SyncSender<Inbox>) -> io::Result<SyncSend
     let (loader, loads) = sync_channel::<Load>(LOADS_MAX);
     thread::Builder::new().name("media-loader".into()).spawn(move || {
         for Load { key, known } in loads {
-            let result = library::load(&music, &key.0, key.1, known).map_err(|error| error.to_string());
+            // Files come from people. One that some decoder panics at must not take all later ones with it.
+            let load = || library::load(&music, &key.0, key.1, known).map_err(|error| error.to_string());
+            let result =
+                panic::catch_unwind(load).unwrap_or_else(|_| Err(format!("{}: its decoder panicked", key.0)));
             if inbox.send(Inbox::Loaded(key, result)).is_err() {
                 return;
             }
@@ -106,7 +111,7 @@ struct Pacing<E> {
 impl<E: Fn(Event)> Pacing<E> {
     fn new(config: MediaConfig, events: E, loader: SyncSender<Load>) -> Self {
         Self {
-            clock: Clock::new(),
+            clock: Clock::start(),
             streams: Streams::new(config.address, config.seed),
             ports: Ports::new(config.ports.clone()),
             config,

@@ -5,6 +5,9 @@ use std::io::Read;
 /// The longest file taken, in seconds. Half an hour fills 14 MiB per codec; music that long needs no loop.
 const SECONDS_MAX: u32 = 30 * 60;
 
+/// The most moments taken, whatever the rate: half an hour at 48 kHz. They are all in memory while being encoded.
+const SAMPLES_MAX: u32 = SECONDS_MAX * 48_000;
+
 /// Sound as samples.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pcm {
@@ -23,8 +26,8 @@ pub enum WavError {
     /// A rate no sound card makes.
     #[error("a sampling rate of {0} Hz is not between 4000 and 192000")]
     Rate(u32),
-    /// More than [`SECONDS_MAX`].
-    #[error("longer than {} minutes", SECONDS_MAX / 60)]
+    /// More than [`SECONDS_MAX`] or [`SAMPLES_MAX`].
+    #[error("longer than {} minutes, or more than {SAMPLES_MAX} samples", SECONDS_MAX / 60)]
     TooLong,
     /// Nothing in it.
     #[error("no sound in it")]
@@ -38,7 +41,7 @@ pub fn read(file: impl Read) -> Result<Pcm, WavError> {
     if !(4000..=192_000).contains(&spec.sample_rate) {
         return Err(WavError::Rate(spec.sample_rate));
     }
-    if reader.duration() / spec.sample_rate >= SECONDS_MAX {
+    if reader.duration() / spec.sample_rate >= SECONDS_MAX || reader.duration() > SAMPLES_MAX {
         return Err(WavError::TooLong);
     }
     let channels = usize::from(spec.channels.max(1));
@@ -80,6 +83,7 @@ mod tests {
     use std::io::Cursor;
 
     use hound::{SampleFormat, WavSpec, WavWriter};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -141,5 +145,17 @@ mod tests {
         let length_at = bytes.windows(4).position(|four| four == b"data").unwrap() + 4;
         bytes[length_at..length_at + 4].copy_from_slice(&(4000 * SECONDS_MAX).to_le_bytes());
         assert!(matches!(read(&bytes[..]), Err(WavError::TooLong)));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_is_total(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), bits in prop::sample::select(vec![8u16, 16, 24, 32])) {
+            let mut bytes = file(2, 16_000, bits, SampleFormat::Int, vec![1i32; 40]);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = read(&bytes[..]);
+        }
     }
 }
