@@ -31,7 +31,7 @@ pub(crate) fn print(mut milliseconds: u64) -> String {
         return "0s".into();
     }
     // Up to two minutes people say seconds: "90s", not "1m30s".
-    if milliseconds % 1_000 == 0 && milliseconds < 120_000 && milliseconds % 60_000 != 0 {
+    if milliseconds < 120_000 && milliseconds.is_multiple_of(1_000) && !milliseconds.is_multiple_of(60_000) {
         return format!("{}s", milliseconds / 1_000);
     }
     let mut text = String::new();

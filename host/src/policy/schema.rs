@@ -126,6 +126,7 @@ impl Fields {
     }
 
     /// What these settings are when a file says nothing.
+    #[cfg(test)]
     pub(crate) fn defaults(&self) -> Json {
         self.0
             .iter()
@@ -296,7 +297,8 @@ impl<'a> Given<'a> {
         }
     }
 
-    fn words(&self) -> String {
+    /// The value as shown in a message.
+    pub(crate) fn words(&self) -> String {
         match self {
             Given::None => "none".into(),
             Given::Boolean(value) => value.to_string(),

@@ -1,0 +1,33 @@
+-- The policy of every pool that has no file of its own in pools/, and the base those files extend.
+--
+-- Every value here is the documented default: deleting a line changes nothing. README.md has one entry per knob.
+return {
+  call_park = {
+    pickup_timeout      = "90s",      -- then the parker is rung back (10s..10m)
+    max_recall_attempts = 1,          -- ring-backs, each after the whole pickup_timeout (1..10)
+    recall_ring_time    = "30s",      -- how long one rings (5s..2m)
+    on_timeout_uri      = none,       -- where the call goes then; none: it is ended
+    music_on_hold       = true,       -- false: silence; or a file in the music folder
+    orbit_choice        = "random",   -- "lowest", "least_recent"
+    reuse_cooldown      = "30s",      -- an orbit just freed is taken last (0s..1h)
+    say_orbit           = true,       -- speak the number to whoever parks by dialling
+  },
+
+  resiliency = {
+    failure_detection    = "300s",        -- a silent pool is lost after this (90s..24h)
+    failback_detection   = "600s",        -- and back after this (5s..24h)
+    allow_fast_detection = false,         -- true: failure_detection may be as short as 5s
+    failover             = "manual",      -- "automatic"
+    parked_on_outage     = "disconnect",  -- "rescue"
+    pickup_ranges        = "manual",      -- "automatic"
+    drain_time           = "5m",          -- a planned failover waits this long for parked calls (0s..1h)
+    fenced_limit         = "15m",         -- a host without its lease keeps parked calls this long (1m..24h)
+    -- What a user in resiliency mode may do, by phase. Hold and transfer always work.
+    allowed = {
+      outage       = { park = false, retrieve = false, pickup = false },
+      resilient    = { park = false, retrieve = false, pickup = false },
+      failing_over = { park = false, retrieve = false, pickup = false },
+      failing_back = { park = false, retrieve = false, pickup = false },
+    },
+  },
+}
