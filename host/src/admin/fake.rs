@@ -93,7 +93,7 @@ fn answer(request: &Request) -> Result<Value, Refused> {
         Request::Plugins => Ok(json!([{
             "name": "call-park", "version": "0.1.0", "state": "running", "kinds": ["call-park"],
             "services": ["park", "unpark"], "flows": 2
-        }])),
+        }, {"state": "refused", "error": "notes.so is no plugin: it is not a shared library"}])),
         Request::Status => Ok(json!({"calls": 1})),
     }
 }

@@ -1,72 +1,233 @@
 //! Verbs that look at files and need no running host.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
+use switchyard_sdk::manifest::Section;
 
 use super::arguments::{Check, Cli, PolicyCheck};
-use super::{Failure, read_config};
+use super::{Failure, table};
 use crate::config::{self, Config, ConfigError};
+use crate::plugin::Plugins;
+use crate::policy::{self, Diagnostic};
 
-/// `switchyard check`.
-pub(super) fn whole(
-    cli: &Cli,
-    check: &Check,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<(), Failure> {
-    let _ = (&check.plugins, err);
-    let read = config::load(&cli.global.config);
-    if cli.global.json {
-        let empty = Vec::new();
-        let (errors, warnings) = match &read {
-            Ok(config) => (&empty, &config.warnings),
-            Err(errors) => (errors, &empty),
-        };
-        let list = |errors: &[ConfigError]| errors.iter().map(described).collect::<Vec<_>>();
-        let answer = json!({ "ok": errors.is_empty(), "errors": list(errors), "warnings": list(warnings) });
-        writeln!(out, "{answer:#}")?;
-        return if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Failure("the configuration is wrong".to_owned()))
-        };
-    }
-    let config = read_config(cli, check.plugins.as_deref())?;
-    summary(&config, out)
+/// One thing that is wrong, wherever it was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Finding {
+    file: PathBuf,
+    line: Option<usize>,
+    column: Option<usize>,
+    key: Option<String>,
+    message: String,
+    /// As it is shown to people.
+    #[serde(skip)]
+    shown: String,
 }
 
-fn summary(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
-    for warning in &config.warnings {
-        writeln!(out, "warning: {warning}")?;
+impl Finding {
+    fn of_file(file: &Path, message: String) -> Self {
+        let shown = format!("{}: {message}", file.display());
+        Self { file: file.to_owned(), line: None, column: None, key: None, message, shown }
     }
-    writeln!(
-        out,
-        "{}: ok: {} users, {} ranges of orbits, {} trunks, {} routes",
-        config.file.display(),
-        config.users.len(),
-        config.orbits.len(),
-        config.trunks.len(),
-        config.routes.len()
-    )?;
+
+    fn of_policy(dir: &Path, diagnostic: &Diagnostic) -> Self {
+        let placed =
+            Diagnostic { file: dir.join(&diagnostic.file).display().to_string(), ..diagnostic.clone() };
+        Self {
+            file: PathBuf::from(&placed.file),
+            line: (placed.line > 0).then_some(placed.line as usize),
+            column: placed.column.map(|column| column as usize),
+            key: None,
+            message: placed.message.clone(),
+            shown: placed.to_string(),
+        }
+    }
+}
+
+impl From<&ConfigError> for Finding {
+    fn from(error: &ConfigError) -> Self {
+        Self {
+            file: error.file.clone(),
+            line: error.position.map(|(line, _)| line),
+            column: error.position.map(|(_, column)| column),
+            key: (!error.key.is_empty()).then(|| error.key.clone()),
+            message: error.message.clone(),
+            shown: error.to_string(),
+        }
+    }
+}
+
+/// What was found, and what there is.
+#[derive(Default)]
+struct Report {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+    summary: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    fn print(&self, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+        if json {
+            let ok = self.errors.is_empty();
+            let answer = json!({ "ok": ok, "errors": self.errors, "warnings": self.warnings });
+            writeln!(out, "{answer:#}")?;
+            return if ok { Ok(()) } else { Err(Failure(format!("{} mistakes", self.errors.len()))) };
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {}", table::printable(&warning.shown))?;
+        }
+        if self.errors.is_empty() {
+            return Ok(table::print_pairs(out, &self.summary)?);
+        }
+        let lines: Vec<&str> = self.errors.iter().map(|error| error.shown.as_str()).collect();
+        Err(Failure(lines.join("\n")))
+    }
+}
+
+/// `switchyard check`: the configuration, then what it points to.
+pub(super) fn whole(cli: &Cli, check: &Check, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut report = Report::default();
+    match config::load(&cli.global.config) {
+        Ok(config) => look_at(&config, check.plugins.as_deref(), &mut report),
+        Err(errors) => report.errors.extend(errors.iter().map(Finding::from)),
+    }
+    report.print(cli.global.json, out)
+}
+
+fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
+    report.warnings.extend(config.warnings.iter().map(Finding::from));
+    report.summary.push((
+        "configuration",
+        format!(
+            "{}: {} users, {} ranges of orbits, {} trunks, {} routes",
+            config.file.display(),
+            config.users.len(),
+            config.orbits.len(),
+            config.trunks.len(),
+            config.routes.len()
+        ),
+    ));
+    let dir = plugins_dir.unwrap_or(&config.plugins.dir);
+    let (sections, kinds, services) = plugins(dir, config.plugins.enabled.as_deref(), report);
+    report.errors.extend(config.against_plugins(&kinds, &services).iter().map(Finding::from));
+    policies_in(&config.policies.dir, &sections, &config.pool_names(), report);
+    if !config.media.music.is_dir() {
+        let silence = "there is no such folder (media.music): parked calls would wait in silence";
+        report.warnings.push(Finding::of_file(&config.media.music, silence.to_owned()));
+    }
+}
+
+/// Loads the plugins as a host would, and says what they declare: sections, kinds, services.
+fn plugins(
+    dir: &Path,
+    enabled: Option<&[String]>,
+    report: &mut Report,
+) -> (Vec<Section>, Vec<String>, Vec<String>) {
+    let scratch = scratch();
+    let plugins = Plugins::load(dir, enabled, &scratch);
+    // The copies stay mapped without their names. A folder that cannot be removed harms nobody.
+    let _ = std::fs::remove_dir_all(&scratch);
+    report.errors.extend(plugins.refused().iter().map(|error| Finding::of_file(dir, error.to_string())));
+    let list = plugins.list();
+    let names: Vec<String> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|plugin| Some(format!("{} {}", plugin["name"].as_str()?, plugin["version"].as_str()?)))
+        .collect();
+    if names.is_empty() && report.errors.is_empty() {
+        report
+            .warnings
+            .push(Finding::of_file(dir, "there is no plugin here: nothing can be parked".to_owned()));
+    }
+    report.summary.push(("plugins", format!("{}: {}", dir.display(), names.join(", "))));
+    let services = plugins.manifests().flat_map(|manifest| manifest.services.iter().cloned()).collect();
+    (plugins.sections(), plugins.kinds(), services)
+}
+
+/// A folder nobody else uses: a running host has its own copies in its data folder.
+fn scratch() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("switchyard-check-{}-{number}", std::process::id()))
+}
+
+fn policies_in(dir: &Path, sections: &[Section], pools: &[String], report: &mut Report) {
+    let diagnostics = policy::check(dir, sections, pools);
+    report.errors.extend(diagnostics.iter().map(|diagnostic| Finding::of_policy(dir, diagnostic)));
+    report.summary.push(("policies", format!("{}: for {}", dir.display(), pools.join(", "))));
+}
+
+/// `switchyard policy check`. Without a configuration both folders must be named.
+pub(super) fn policies(cli: &Cli, check: &PolicyCheck, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut report = Report::default();
+    match (config::load(&cli.global.config), &check.dir, &check.plugins) {
+        (Ok(config), dir, plugins_dir) => {
+            let plugins_dir = plugins_dir.as_ref().unwrap_or(&config.plugins.dir);
+            let (sections, ..) = plugins(plugins_dir, config.plugins.enabled.as_deref(), &mut report);
+            let dir = dir.as_ref().unwrap_or(&config.policies.dir);
+            policies_in(dir, &sections, &config.pool_names(), &mut report);
+        }
+        (Err(_), Some(dir), Some(plugins_dir)) => {
+            let (sections, ..) = plugins(plugins_dir, None, &mut report);
+            policies_in(dir, &sections, &pools_of(dir), &mut report);
+        }
+        (Err(errors), ..) => report.errors.extend(errors.iter().map(Finding::from)),
+    }
+    report.print(cli.global.json, out)
+}
+
+/// The pools that have a file of their own.
+fn pools_of(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir.join("pools")).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| {
+        let path = file.path();
+        let name = path.file_stem()?.to_str()?.to_owned();
+        (path.extension()? == "lua").then_some(name)
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// `switchyard plugin info FILE`.
+pub(super) fn plugin_file(file: &Path, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let description = Plugins::inspect(file).map_err(|error| Failure(error.to_string()))?;
+    if json {
+        let value = serde_json::to_value(&description).unwrap_or(Value::Null);
+        return Ok(writeln!(out, "{value:#}")?);
+    }
+    let manifest = &description.manifest;
+    let pairs = [
+        ("name", description.name.clone()),
+        ("version", description.version.clone()),
+        ("description", manifest.description.clone()),
+        ("kinds", manifest.kinds.join(", ")),
+        ("services", manifest.services.join(", ")),
+        ("extensions", manifest.extensions.join(", ")),
+        ("plugin ABI", description.abi_version.to_string()),
+    ];
+    table::print_pairs(out, &pairs)?;
+    let mut rows = Vec::new();
+    for section in &manifest.sections {
+        for setting in &section.settings {
+            let name = format!("{}.{}", section.name, setting.name);
+            rows.push(vec![name, setting.default.to_string(), setting.doc.clone()]);
+        }
+        for hook in &section.hooks {
+            rows.push(vec![
+                format!("{}.{}", section.name, hook.name),
+                "(a function)".to_owned(),
+                hook.doc.clone(),
+            ]);
+        }
+    }
+    if !rows.is_empty() {
+        writeln!(out)?;
+        table::print(out, &["IN A POLICY", "DEFAULT", "WHAT IT DOES"], &rows)?;
+    }
     Ok(())
-}
-
-fn described(error: &ConfigError) -> serde_json::Value {
-    json!({
-        "file": error.file,
-        "line": error.position.map(|(line, _)| line),
-        "column": error.position.map(|(_, column)| column),
-        "key": error.key,
-        "message": error.message,
-    })
-}
-
-pub(super) fn policies(_cli: &Cli, _check: &PolicyCheck, _out: &mut dyn Write) -> Result<(), Failure> {
-    Err(Failure("this build has no policies".to_owned()))
-}
-
-pub(super) fn plugin_file(_file: &Path, _json: bool, _out: &mut dyn Write) -> Result<(), Failure> {
-    Err(Failure("this build has no plugins".to_owned()))
 }

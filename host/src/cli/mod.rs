@@ -80,7 +80,7 @@ fn execute(
     let client = || Client::new(&cli.global.admin, token.as_deref());
     match &cli.command {
         Command::Run(run) => start(cli, run, err),
-        Command::Check(run) => check::whole(cli, run, out, err),
+        Command::Check(run) => check::whole(cli, run, out),
         Command::Orbit(verb) => verbs::orbit(verb, &client()?, cli.global.json, out),
         Command::User(verb) => verbs::user(verb, &client()?, cli.global.json, out),
         Command::Call(verb) => verbs::call(verb, &client()?, cli.global.json, out),

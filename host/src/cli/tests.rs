@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use clap::CommandFactory;
@@ -140,9 +141,10 @@ fn lists_are_tables_for_people() {
     host.check(
         "plugin list",
         expect![[r#"
-        PLUGIN     VERSION  STATE    KINDS      SERVICES      FLOWS
-        call-park  0.1.0    running  call-park  park, unpark  2
-    "#]],
+            PLUGIN     VERSION  STATE    KINDS      SERVICES      FLOWS
+            call-park  0.1.0    running  call-park  park, unpark  2
+            refused: notes.so is no plugin: it is not a shared library
+        "#]],
     );
     host.check(
         "policy status",
@@ -197,7 +199,7 @@ fn lists_are_tables_for_people() {
 #[test]
 fn lists_are_json_for_programs() {
     let host = host(None);
-    for line in ["orbit list", "orbit occupants", "orbit export", "user list", "call list", "plugin list"] {
+    for line in ["orbit list", "orbit occupants", "orbit export", "user list", "call list"] {
         let said = host.say(&format!("{line} --json"));
         let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
         assert!(value.as_array().is_some_and(|list| list.len() == 1), "{line}: {}", said.out);
@@ -330,21 +332,141 @@ fn completions_and_man_pages_cover_every_verb() {
     assert!(page.contains("wait in orbits"));
 }
 
+/// A folder with a right configuration, an empty policy and one of the project's plugins.
+struct Office {
+    folder: tempfile::TempDir,
+}
+
+const CONFIG: &str = "[sip]\ndomain = \"example.test\"\nlisten = \"udp:127.0.0.1:5060\"\n";
+
+impl Office {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let office = Self { folder };
+        office.write("switchyard.toml", CONFIG);
+        office.write("policies/default.lua", "return {}\n");
+        office.write("music/README", "");
+        office.write("plugins/README", "");
+        std::fs::copy(library(), office.folder.path().join("plugins/libgroup_pickup.so")).unwrap();
+        office
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_dir_all(self.folder.path().join(name)).unwrap();
+    }
+
+    /// Says it with `--config`; the folder's own name is shown as OFFICE.
+    fn say(&self, line: &str) -> Said {
+        let config = self.folder.path().join("switchyard.toml");
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.extend(["--config", config.to_str().unwrap()]);
+        let said = say(&arguments, None);
+        let own = |text: &str| text.replace(self.folder.path().to_str().unwrap(), "OFFICE");
+        Said { out: own(&said.out), err: own(&said.err), ..said }
+    }
+}
+
+/// Cargo leaves the libraries beside the test executable.
+fn library() -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name("libgroup_pickup.so")
+}
+
 #[test]
 fn check_tells_every_mistake_of_the_configuration() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("switchyard.toml");
-    let path = file.to_str().unwrap();
-    std::fs::write(&file, "[sip]\ndomian = \"example.test\"\nlisten = \"udp:127.0.0.1:5060\"\n").unwrap();
-    let said = say(&["check", "--config", path], None);
-    assert_eq!(said.status, 1);
-    assert_eq!(said.out, "");
-    let lines: Vec<&str> = said.err.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", said.err);
-    assert!(lines[0].starts_with(&format!("{path}:1:2: sip.domain: missing")), "{}", lines[0]);
-    assert!(lines[1].ends_with(":2:1: sip.domian: unknown key, did you mean domain?"), "{}", lines[1]);
+    let office = Office::new();
+    office.write("switchyard.toml", "[sip]\ndomian = \"example.test\"\nlisten = \"udp:127.0.0.1:5060\"\n");
+    let said = office.say("check");
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    expect![[r#"
+        OFFICE/switchyard.toml:1:2: sip.domain: missing, expected the domain of your users, such as "example.test"
+        OFFICE/switchyard.toml:2:1: sip.domian: unknown key, did you mean domain?
+    "#]].assert_eq(&said.err);
 
-    let said = say(&["check", "--json", "--config", path], None);
+    let said = office.say("check --json");
     let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((said.status, &answer["ok"], &answer["errors"][1]["line"]), (1, &false.into(), &2.into()));
+}
+
+#[test]
+fn check_goes_on_to_plugins_and_policies() {
+    let office = Office::new();
+    let said = office.say("check");
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{}", said.out);
+    expect![[r#"
+        configuration  OFFICE/switchyard.toml: 0 users, 0 ranges of orbits, 0 trunks, 0 routes
+        plugins        OFFICE/plugins: group-pickup 0.1.0
+        policies       OFFICE/policies: for default
+    "#]]
+    .assert_eq(&said.out);
+
+    let orbits = "[[orbits]]\nname = \"a\"\nfrom = \"*100\"\nto = \"*109\"\nkind = \"group-pikcup\"\n";
+    office.write("switchyard.toml", &format!("{CONFIG}{orbits}"));
+    office.remove("policies");
+    let said = office.say("check");
+    assert_eq!(said.status, 1);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert_eq!(
+        lines[0],
+        "OFFICE/switchyard.toml:8:8: orbits[0].kind: no plugin handles ranges of kind \"group-pikcup\", \
+         did you mean group-pickup?"
+    );
+    assert!(lines[1].starts_with("OFFICE/policies"), "{}", said.err);
+
+    office.remove("music");
+    office.write("switchyard.toml", &format!("{CONFIG}[plugins]\nenabled = [\"group-pikcup\"]\n"));
+    office.write("policies/default.lua", "return {}\n");
+    let said = office.say("check");
+    assert!(said.err.contains("the plugin group-pikcup is enabled, but no library"), "{}", said.err);
+    assert!(said.out.contains("warning: OFFICE/music: there is no such folder"), "{}", said.out);
+}
+
+#[test]
+fn check_leaves_no_copies_of_plugins_behind() {
+    let office = Office::new();
+    assert_eq!(office.say("check").status, 0);
+    let prefix = format!("switchyard-check-{}-", std::process::id());
+    let own = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with(&prefix);
+    // Other tests of this process may be at it: theirs go away as well.
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().any(|file| own(&file))
+    });
+    assert!(gone);
+    assert!(!office.folder.path().join("var").exists());
+}
+
+#[test]
+fn policy_check_looks_at_any_folder() {
+    let office = Office::new();
+    assert_eq!(office.say("policy check").status, 0);
+    let other = office.folder.path().join("other");
+    let said = office.say(&format!("policy check {}", other.display()));
+    assert_eq!(said.status, 1, "{}", said.out);
+    assert!(said.err.starts_with("OFFICE/other"), "{}", said.err);
+
+    // Without a configuration both folders must be named.
+    std::fs::remove_file(office.folder.path().join("switchyard.toml")).unwrap();
+    assert!(office.say("policy check").err.contains("there is no such file"));
+    let plugins = office.folder.path().join("plugins");
+    let line = format!("policy check {} --plugins {}", other.display(), plugins.display());
+    assert!(office.say(&line).err.starts_with("OFFICE/other"));
+}
+
+#[test]
+fn plugin_info_reads_a_library() {
+    let said = say(&["plugin", "info", library().to_str().unwrap()], None);
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.starts_with("name         group-pickup\n"), "{}", said.out);
+    let said = say(&["plugin", "info", library().to_str().unwrap(), "--json"], None);
+    let description: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(description["manifest"]["kinds"][0], "group-pickup");
+    let said = say(&["plugin", "info", "./nothing.so"], None);
+    assert_eq!(said.status, 1);
+    assert!(said.err.contains("nothing.so"), "{}", said.err);
 }

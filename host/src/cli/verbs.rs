@@ -231,7 +231,21 @@ pub(super) fn plugins(client: &Client, json: bool, out: &mut dyn Write) -> Done 
         ("SERVICES", &|p| text(&p["services"])),
         ("FLOWS", &|p| text(&p["flows"])),
     ];
-    show_list(&client.get("plugins")?, json, out, "There are no plugins.", &columns)
+    let list = client.get("plugins")?;
+    if json {
+        return Ok(writeln!(out, "{list:#}")?);
+    }
+    let (refused, taken): (Vec<Value>, Vec<Value>) = list
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|plugin| plugin["error"].is_string());
+    show_list(&Value::Array(taken), false, out, "There are no plugins.", &columns)?;
+    for plugin in refused {
+        writeln!(out, "refused: {}", table::printable(&text(&plugin["error"])))?;
+    }
+    Ok(())
 }
 
 pub(super) fn plugin(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {
