@@ -308,3 +308,7 @@ fn log(event: &Event) {
         tracing::info!(target: "switchyard::event", what, code, call_id, %detail);
     }
 }
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;

@@ -85,3 +85,78 @@ fn only_in_file(present: &Snapshot, config: &Config) -> Vec<String> {
     let pools = config.pools.iter().filter_map(|pool| missing("pool", &pool.name, pool_key(&pool.name)));
     users.chain(ranges).chain(pools).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn config(users: &str) -> Config {
+        let text = format!(
+            r#"
+            [host]
+            name = "fe1"
+            pool = "east"
+            [sip]
+            domain = "example.test"
+            listen = ["udp:127.0.0.1:5060"]
+            [media]
+            address = "127.0.0.1"
+            [[pools]]
+            name = "east"
+            [[orbits]]
+            name = "east-park"
+            from = "7000"
+            to = "7009"
+            kind = "call-park"
+            pool = "east"
+            {users}
+            "#
+        );
+        crate::config::parse(Path::new("switchyard.toml"), &text)
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    fn users(names: impl IntoIterator<Item = String>) -> String {
+        names
+            .into_iter()
+            .map(|name| format!("[[users]]\nname = {name:?}\npassword = \"x-{name}\"\n"))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_gets_everything_but_no_password() {
+        let store = MemoryStore::new();
+        let config = config(&users((0..250).map(|n| format!("user{n}"))));
+        assert_eq!(seed(&store, &config).await, Ok(Seeded::Filled { users: 250, ranges: 1 }));
+        let records = store.snapshot(ROOT).records;
+        assert_eq!(records.len(), 250 + 1 + 1);
+        let user: User = serde_json::from_slice(&records[&User::key("user7")].value).unwrap();
+        assert_eq!((user.name.as_str(), user.pool.as_str()), ("user7", "east"));
+        assert_eq!(user.ha1_md5.map(|hash| hash.len()), Some(32));
+        let all = records.values().map(|record| String::from_utf8_lossy(&record.value)).collect::<String>();
+        assert!(!all.contains("x-user7"));
+        assert!(all.contains(r#""from":"7000""#), "{all}");
+    }
+
+    #[tokio::test]
+    async fn a_filled_store_stays_as_it_is_and_what_is_new_in_the_file_is_named() {
+        let store = MemoryStore::new();
+        seed(&store, &config(&users(["alice".to_owned()]))).await.unwrap();
+        let before = store.snapshot(ROOT);
+        let again = seed(&store, &config(&users(["alice".to_owned(), "eve".to_owned()]))).await.unwrap();
+        assert_eq!(again, Seeded::AlreadyFilled { only_in_file: vec!["user eve".to_owned()] });
+        assert_eq!(store.snapshot(ROOT), before);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_was_half_filled_is_filled_again() {
+        let store = MemoryStore::new();
+        let alice = config(&users(["alice".to_owned()])).users.remove(0);
+        commit(&store, Vec::new(), vec![User::from_config(&alice, "example.test").put()]).await.unwrap();
+        let seeded = seed(&store, &config(&users(["alice".to_owned(), "bob".to_owned()]))).await.unwrap();
+        assert_eq!(seeded, Seeded::Filled { users: 2, ranges: 1 });
+    }
+}
