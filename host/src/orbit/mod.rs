@@ -16,10 +16,15 @@ mod lot;
 mod number;
 mod occupant;
 mod orbits;
+mod parking;
 mod range;
 mod ranges;
 mod record;
 mod restore;
+mod table;
+
+#[cfg(test)]
+mod tests;
 
 pub use number::{Number, NumberError, Prefix, dialled};
 pub use occupant::{Occupant, State};
