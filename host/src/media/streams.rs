@@ -285,7 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::rtp::Header;
-    use super::super::{resample::Edges, wav::Pcm};
+    use super::super::{encode::sample_rate, resample::Edges, wav::Pcm};
     use super::*;
     use crate::time::Utc;
 
@@ -348,7 +348,8 @@ mod tests {
         fn load(&mut self) {
             while let Some(Load { key, known: None }) = self.streams.poll_load() {
                 let loaded = (self.clips)(&key.0).map(|frames| {
-                    let pcm = Pcm { rate: 8000, samples: vec![0; frames * 160] };
+                    let rate = sample_rate(key.1);
+                    let pcm = Pcm { rate, samples: vec![0; frames * rate as usize / 50] };
                     Some(Loaded { sound: Encoded::new(&pcm, key.1, Edges::Silent), stamp: None })
                 });
                 self.streams.loaded(self.now(), &key, loaded.ok_or_else(|| format!("{} is missing", key.0)));
