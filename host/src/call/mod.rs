@@ -1,3 +1,273 @@
-//! Legs joined into calls.
+//! Calls: legs joined by the host, each with its own dialog and its own side of offer/answer.
+//!
+//! [`Calls`] owns every leg and every [`Operation`] on them. It knows SIP and media commands, and nothing of users,
+//! orbits or plugins: who asked for something is an [`Origin`], and what became of it is a [`Notice`] the engine
+//! takes from [`Calls::poll_notice`].
+//!
+//! Where things are: `incoming` (a phone's INVITE), `branch` (an INVITE of ours), `operation` (what changes a session:
+//! relay, play, connect), `request` (requests inside a dialog), `refer` (transfer), `release` (the end of legs).
 
+use std::collections::{BTreeMap, VecDeque};
+
+use switchyard_sdk::types::{Code, FlowId, LegId, Party};
+
+use crate::engine::AdminId;
+use crate::plugin::Waiter;
+use crate::sip::{DialogId, Message, ServerId};
+
+mod branch;
+mod early;
+mod identity;
+mod incoming;
+mod leg;
+mod media;
 pub mod negotiation;
+mod operation;
+mod refer;
+mod reject;
+mod release;
+mod request;
+mod restore;
+pub mod session_timer;
+mod timer;
+
+pub use branch::{Candidate, Headers};
+pub use incoming::Rejection;
+pub use leg::{Abilities, ForWhom, Leg, Peer, State, Trunk};
+pub use operation::{Operation, Ringing};
+pub use refer::{Referral, SubscriptionId};
+pub use reject::{reason_header, status_for, warning};
+pub use restore::LegFacts;
+
+/// Names an operation under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OpId(pub u64);
+
+/// On whose behalf an operation runs, and so who hears of its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A phone's own re-INVITE or UPDATE: it is answered, nobody else is told.
+    Phone,
+    /// A plugin's command.
+    Plugin(Waiter),
+    /// A transfer; its subscriber is told.
+    Refer(SubscriptionId),
+    /// An INVITE with Replaces: the leg that is replaced.
+    Replaces(LegId),
+    /// The host's own last resort for a waiting leg that nobody looks after any more.
+    Fallback(LegId),
+    /// An administrative request.
+    Admin(AdminId),
+    /// A parked call taken up again after a restart.
+    Restore,
+}
+
+/// What an operation achieved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// The leg hears the host, or waits in silence.
+    Played {
+        /// Whether it hears anything.
+        audible: bool,
+    },
+    /// Two legs are joined.
+    Joined,
+    /// A rung phone answered and is joined with the waiting leg.
+    Answered {
+        /// The new leg.
+        leg: LegId,
+    },
+}
+
+/// Why an operation failed. Both its legs are as they were before, unless one of them has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failed {
+    /// The reason code.
+    pub code: Code,
+    /// The SIP status behind it, or 0.
+    pub status: u16,
+    /// One sentence.
+    pub text: String,
+}
+
+impl Failed {
+    fn new(code: Code, status: u16, text: impl Into<String>) -> Self {
+        Self { code, status, text: text.into() }
+    }
+}
+
+/// What the engine must know.
+#[derive(Debug)]
+pub enum Notice {
+    /// An operation came to its end.
+    Finished {
+        /// For whom it ran.
+        origin: Origin,
+        /// The leg it was about.
+        leg: LegId,
+        /// What became of it.
+        result: Result<Done, Failed>,
+    },
+    /// A rung phone answered for the call in an orbit: may it have the call? [`Calls::permit`] must follow.
+    Claim {
+        /// The operation.
+        operation: OpId,
+        /// For whom it runs.
+        origin: Origin,
+        /// The orbit.
+        number: String,
+        /// Who answered.
+        party: Party,
+    },
+    /// A leg is over and forgotten.
+    Ended {
+        /// The leg.
+        leg: LegId,
+        /// Who it was.
+        party: Party,
+        /// Whether they hung up themselves.
+        by_party: bool,
+        /// In words.
+        reason: String,
+        /// The flow that was deciding about it.
+        flow: Option<FlowId>,
+        /// Its Call-ID.
+        call_id: String,
+    },
+    /// A phone asks for a transfer. [`Calls::refer_accepted`] or `refer_refused` was already answered; the engine
+    /// decides where it goes.
+    Referred(Box<Referral>),
+    /// A phone has put its peer on hold, or taken it back.
+    Held {
+        /// The phone's leg.
+        leg: LegId,
+        /// On or off.
+        held: bool,
+    },
+    /// A first 2xx was sent or received: two parties can talk.
+    Answered {
+        /// The caller's leg.
+        caller: LegId,
+        /// The leg that answered.
+        callee: LegId,
+    },
+    /// An unanswered INVITE was cancelled by its caller and is answered.
+    Cancelled {
+        /// The leg, which ends next.
+        leg: LegId,
+    },
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Calls {
+    legs: BTreeMap<LegId, Leg>,
+    dialogs: BTreeMap<DialogId, LegId>,
+    invites: BTreeMap<ServerId, LegId>,
+    operations: BTreeMap<OpId, Operation>,
+    /// Operations that wait until their legs have nothing under way, in the order they were asked for.
+    queue: VecDeque<Operation>,
+    notices: VecDeque<Notice>,
+    subscriptions: BTreeMap<SubscriptionId, refer::Subscription>,
+    early_updates: BTreeMap<crate::sip::ClientId, early::EarlyUpdate>,
+    streams: BTreeMap<crate::media::StreamId, LegId>,
+}
+
+impl Calls {
+    /// The leg, if it has not ended.
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.legs.get(&id)
+    }
+
+    /// The leg, to change what the engine may change: who looks after it.
+    pub fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.legs.get_mut(&id)
+    }
+
+    /// Every leg, oldest first.
+    pub fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.values()
+    }
+
+    /// The leg and dialog a request belongs to, by its Call-ID and tags (RFC 3261 §12.2.2).
+    pub fn leg_of(&self, request: &Message) -> Option<LegId> {
+        let id = DialogId {
+            call_id: request.call_id().to_owned(),
+            local_tag: request.to_tag()?.to_owned(),
+            remote_tag: request.from_tag().to_owned(),
+        };
+        self.dialogs.get(&id).copied()
+    }
+
+    /// The leg a dialog identifier names, tags in either order (design.md §7: phones disagree).
+    pub fn leg_named(&self, call_id: &str, one_tag: &str, other_tag: &str) -> Option<LegId> {
+        let id = |local: &str, remote: &str| DialogId {
+            call_id: call_id.to_owned(),
+            local_tag: local.to_owned(),
+            remote_tag: remote.to_owned(),
+        };
+        self.dialogs
+            .get(&id(one_tag, other_tag))
+            .or_else(|| self.dialogs.get(&id(other_tag, one_tag)))
+            .copied()
+    }
+
+    /// The leg whose unanswered INVITE this is.
+    pub fn leg_of_invite(&self, server: ServerId) -> Option<LegId> {
+        self.invites.get(&server).copied()
+    }
+
+    /// The next thing the engine must know.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The leg on the other side.
+    pub fn peer_of(&self, leg: LegId) -> Option<LegId> {
+        match self.legs.get(&leg)?.peer {
+            Peer::Leg(peer) => Some(peer),
+            Peer::None | Peer::Host => None,
+        }
+    }
+
+    /// Live legs, operations, subscriptions, streams: all zero when the world is quiet.
+    pub fn counts(&self) -> [usize; 4] {
+        [
+            self.legs.len(),
+            self.operations.len() + self.queue.len(),
+            self.subscriptions.len(),
+            self.streams.len(),
+        ]
+    }
+
+    fn index(&mut self, leg: LegId) {
+        if let Some(l) = self.legs.get(&leg) {
+            for id in l.dialog_ids() {
+                self.dialogs.insert(id, leg);
+            }
+        }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.notices.push_back(notice);
+    }
+
+    /// Makes two legs each other's peer. Whoever was their peer before has none now.
+    fn link(&mut self, a: LegId, b: LegId) {
+        for (one, other) in [(a, b), (b, a)] {
+            let Some(leg) = self.legs.get_mut(&one) else { continue };
+            let before = std::mem::replace(&mut leg.peer, Peer::Leg(other));
+            if let Peer::Leg(old) = before
+                && old != other
+                && let Some(old) = self.legs.get_mut(&old)
+                && old.peer == Peer::Leg(one)
+            {
+                old.peer = Peer::None;
+            }
+        }
+        let call = self.legs.get(&a).map(|leg| leg.call);
+        if let (Some(call), Some(leg)) = (call, self.legs.get_mut(&b)) {
+            leg.call = call;
+        }
+    }
+}

@@ -1,0 +1,633 @@
+//! An INVITE of ours: a branch of a forked call, or a phone rung for a waiting leg.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use switchyard_sdk::types::{LegId, Party};
+
+use super::leg::{Abilities, AckOwed, Early, ForWhom, Leg, Outgoing, Peer, State, Trunk};
+use super::negotiation::{Directions, Negotiation};
+use super::session_timer::SessionTimer;
+use super::{Calls, Notice, Rejection};
+use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
+use crate::engine::timers::Timer;
+use crate::net::Flow;
+use crate::registrar::{Login, answer_challenge};
+use crate::sip::{ClientId, Dialog, Draft, Failure, Message, Method, Name, Status};
+
+/// How long a phone may ring before the host gives up; above three minutes, as RFC 3261 §16.6 (Timer C) asks.
+const RING_MAX: Duration = Duration::from_secs(185);
+
+/// Somewhere an INVITE can go.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The Request-URI.
+    pub uri: String,
+    /// The To value, without tag.
+    pub to: String,
+    /// Route values (RFC 3327 Path, outbound proxies).
+    pub routes: Vec<String>,
+    /// Where it is sent.
+    pub flow: Flow,
+    /// Who is there.
+    pub party: Party,
+    /// The trunk it goes through.
+    pub trunk: Option<Arc<Trunk>>,
+}
+
+/// What an INVITE of ours says beside its offer.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    /// The From value, without tag.
+    pub from: String,
+    /// P-Asserted-Identity (RFC 3325).
+    pub asserted: Option<String>,
+    /// Hops left; 70 for an INVITE of the host's own.
+    pub max_forwards: Option<u32>,
+    /// Further headers, in order.
+    pub extra: Vec<(Name, String)>,
+}
+
+impl Calls {
+    /// Rings all `candidates` at once for the caller `caller` (RFC 3261 §16.6, as a back-to-back user agent).
+    pub fn fork(&mut self, cx: &mut Core, caller: LegId, candidates: &[Candidate], headers: &Headers) {
+        for candidate in candidates {
+            let Some(leg) = self.legs.get(&caller) else { return };
+            let Some(incoming) = &leg.incoming else { return };
+            let (call, rel) = (leg.call, incoming.rel);
+            let mut negotiation = Negotiation::new(cx.fresh_id());
+            let offer = leg.negotiation.remote().map(|sdp| negotiation.offer_of(sdp, Directions::AsIs));
+            let branch =
+                self.invite(cx, ForWhom::Caller(caller), call, candidate, headers, negotiation, offer, rel);
+            if let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) {
+                incoming.branches.push(branch);
+            }
+        }
+    }
+
+    /// Tries `candidates` one after the other: the next one when the one before could not be reached.
+    pub fn hunt(&mut self, cx: &mut Core, caller: LegId, candidates: Vec<Candidate>, headers: Headers) {
+        if let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) {
+            incoming.hunt = candidates.into();
+            incoming.headers = headers;
+            self.hunt_on(cx, caller);
+        }
+    }
+
+    /// Tries the next place; false if there is none.
+    fn hunt_on(&mut self, cx: &mut Core, caller: LegId) -> bool {
+        let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) else {
+            return false;
+        };
+        let Some(next) = incoming.hunt.pop_front() else { return false };
+        let headers = incoming.headers.clone();
+        self.fork(cx, caller, &[next], &headers);
+        true
+    }
+
+    /// Sends an INVITE; the new leg is early until it is answered.
+    #[expect(clippy::too_many_arguments, reason = "an INVITE has this many independent parts")]
+    pub(super) fn invite(
+        &mut self,
+        cx: &mut Core,
+        for_whom: ForWhom,
+        call: u64,
+        candidate: &Candidate,
+        headers: &Headers,
+        negotiation: Negotiation,
+        offer: Option<Bytes>,
+        rel: bool,
+    ) -> LegId {
+        let id = LegId(cx.fresh_id());
+        let flow = candidate.flow;
+        let contact = cx.contact(&flow, &format!("l{}", id.0));
+        let mut dialog = Dialog {
+            call_id: format!("{}@{}", cx.fresh_tag(), cx.identity.host),
+            local_tag: cx.fresh_tag(),
+            remote_tag: String::new(),
+            local: headers.from.clone(),
+            remote: candidate.to.clone(),
+            remote_target: candidate.uri.clone(),
+            route_set: candidate.routes.clone(),
+            local_cseq: 0,
+            remote_cseq: None,
+            flow,
+        };
+        let mut draft = dialog.request(Method::Invite);
+        draft.set(Name::MaxForwards, headers.max_forwards.unwrap_or(70));
+        draft.add(Name::Contact, &contact).add(Name::Allow, ALLOW);
+        draft.add(Name::Supported, if rel { format!("{SUPPORTED}, 100rel") } else { SUPPORTED.to_owned() });
+        if let Some(asserted) = &headers.asserted {
+            draft.add(Name::PAssertedIdentity, asserted);
+        }
+        for (name, value) in &headers.extra {
+            draft.add(*name, value);
+        }
+        SessionTimer::default().ask(&mut draft, None);
+        let offered = offer.is_some();
+        if let Some(offer) = offer {
+            draft.body("application/sdp", offer);
+        }
+        let client = cx.request(flow, draft, Owner::Invite(id));
+        let leg = Leg {
+            id,
+            call,
+            party: candidate.party.clone(),
+            trunk: candidate.trunk.clone(),
+            state: State::Early,
+            peer: Peer::None,
+            dialog,
+            earlies: Vec::new(),
+            negotiation,
+            incoming: None,
+            outgoing: Some(Outgoing {
+                client,
+                for_whom,
+                offered,
+                cancelled: false,
+                challenged: false,
+                interval_raised: false,
+            }),
+            request: None,
+            await_ack: None,
+            ack_owed: None,
+            busy: None,
+            client: None,
+            stream: None,
+            stream_address: None,
+            playlist: crate::media::Playlist::default(),
+            flow: None,
+            abilities: Abilities::default(),
+            session: SessionTimer::default(),
+            held_at: None,
+            since: cx.now.utc,
+            answered: None,
+            silent_probes: 0,
+            contact,
+            last_ack: None,
+            twin: None,
+            parked_in: None,
+            waiting_offer: None,
+            brought_by: None,
+            replaces: None,
+        };
+        self.legs.insert(id, leg);
+        cx.after(Timer::Ring(id), RING_MAX);
+        id
+    }
+
+    /// A response to the INVITE that makes `id`.
+    pub fn on_invite_response(
+        &mut self,
+        cx: &mut Core,
+        client: ClientId,
+        id: LegId,
+        response: &Message,
+        flow: Flow,
+    ) {
+        let status = response.status().unwrap_or(Status::TRYING);
+        let current =
+            self.legs.get(&id).and_then(|leg| leg.outgoing.as_ref()).is_some_and(|o| o.client == client);
+        if !current {
+            if status.is_success() {
+                self.surplus_answer(cx, client, id, response, flow);
+            } else if !status.is_provisional() {
+                cx.disown(client);
+            }
+            return;
+        }
+        if status == Status::TRYING {
+        } else if status.is_provisional() {
+            self.on_provisional(cx, id, response, flow);
+        } else if status.is_success() {
+            self.on_answer(cx, id, response, flow);
+        } else {
+            cx.disown(client);
+            self.on_refusal(cx, id, response);
+        }
+    }
+
+    /// A 2xx that nobody waits for: repeated, of another fork, or crossing our CANCEL. It is ACKed; if it is not the
+    /// dialog we keep, it is ended (RFC 3261 §13.2.2.4).
+    fn surplus_answer(&mut self, cx: &mut Core, client: ClientId, id: LegId, response: &Message, flow: Flow) {
+        if let Some(leg) = self.legs.get(&id)
+            && leg.state == State::Confirmed
+            && response.to_tag() == Some(&leg.dialog.remote_tag)
+        {
+            if let Some((cseq, ack)) = &leg.last_ack
+                && *cseq == response.cseq().number
+            {
+                cx.tx.send_raw(leg.dialog.flow, ack.clone());
+            }
+            return;
+        }
+        let Some(invite) = cx.tx.request_of(client).cloned() else { return };
+        let mut dialog = Dialog::uac(&invite, response, flow);
+        let sent_by = cx.sent_by(&flow);
+        cx.tx.send_ack(flow, &sent_by, dialog.ack(response.cseq().number));
+        let mut bye = dialog.request(Method::Bye);
+        bye.add(Name::Reason, "SIP;cause=200;text=\"Call completed elsewhere\"");
+        cx.request(flow, bye, Owner::Nobody);
+    }
+
+    /// 101–199: a phone rings, perhaps with early media.
+    fn on_provisional(&mut self, cx: &mut Core, id: LegId, response: &Message, flow: Flow) {
+        let Some(tag) = response.to_tag().map(str::to_owned) else { return };
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(outgoing) = &leg.outgoing else { return };
+        let (for_whom, client, offered) = (outgoing.for_whom, outgoing.client, outgoing.offered);
+        let reliable = response
+            .requires("100rel")
+            .then(|| response.get(Name::RSeq).and_then(|v| v.parse().ok()))
+            .flatten();
+        if leg.early_from(&tag).is_none() {
+            // A downstream proxy forks at most to a handful of phones; more is somebody filling our memory.
+            if leg.earlies.len() >= 16 {
+                return;
+            }
+            let Some(invite) = cx.tx.request_of(client) else { return };
+            let dialog = Dialog::uac(invite, response, flow);
+            let negotiation = leg.negotiation.clone();
+            leg.earlies.push(Early { dialog, negotiation, mate: None, reliable: None, rseq: 0 });
+            self.index(id);
+        }
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.abilities = Abilities::of(response);
+        let Some(early) = leg.early_from(&tag) else { return };
+        if let Some(rseq) = reliable {
+            // A repeated or out-of-order reliable response is not processed again (RFC 3262 §4).
+            if early.rseq != 0 && rseq != early.rseq + 1 {
+                return;
+            }
+            early.rseq = rseq;
+        }
+        let mut described = None;
+        if let Some(body) = response.sdp() {
+            if offered && early.negotiation.has_local_offer() {
+                // What cannot be read as an answer is shown to nobody; the 2xx may still carry a good one.
+                let _ = early.negotiation.remote_answer(&body);
+            } else if !offered && reliable.is_some() && early.negotiation.remote().is_none() {
+                let _ = early.negotiation.remote_offer(&body);
+            }
+            described = early.negotiation.remote().cloned();
+        }
+        let rack = reliable.map(|rseq| format!("{rseq} {} INVITE", response.cseq().number));
+        match for_whom {
+            ForWhom::Caller(caller) => {
+                self.pass_provisional(cx, caller, id, &tag, response, described, rack);
+            }
+            ForWhom::Operation(operation) => {
+                if let Some(rack) = rack {
+                    self.send_prack(cx, id, &tag, &rack, None);
+                }
+                self.on_rung(cx, operation, response);
+            }
+        }
+    }
+
+    /// 2xx: the phone answered.
+    fn on_answer(&mut self, cx: &mut Core, id: LegId, response: &Message, flow: Flow) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(outgoing) = leg.outgoing.take() else { return };
+        let Some(invite) = cx.tx.request_of(outgoing.client).cloned() else { return };
+        cx.timers.cancel(Timer::Ring(id));
+        let mut dialog = Dialog::uac(&invite, response, flow);
+        let early =
+            response.to_tag().and_then(|tag| leg.earlies.iter().position(|e| e.dialog.remote_tag == tag));
+        let mut early_tag = None;
+        if let Some(at) = early {
+            let early = leg.earlies.swap_remove(at);
+            // Requests sent within the early dialog (PRACK, UPDATE) have used up sequence numbers.
+            dialog.local_cseq = dialog.local_cseq.max(early.dialog.local_cseq);
+            dialog.remote_cseq = early.dialog.remote_cseq;
+            early_tag = Some(early.dialog.remote_tag);
+            leg.negotiation = early.negotiation;
+        }
+        for old in leg.earlies.drain(..) {
+            self.dialogs.remove(&old.dialog.id());
+        }
+        let cseq = response.cseq().number;
+        leg.dialog = dialog;
+        leg.state = State::Confirmed;
+        leg.answered = Some(cx.now.utc);
+        leg.abilities = Abilities::of(response);
+        leg.session = SessionTimer::from_response(response);
+        self.index(id);
+        self.start_session_timer(cx, id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let body = response.sdp();
+        let understood = match &body {
+            Some(body) if outgoing.offered && leg.negotiation.has_local_offer() => {
+                leg.negotiation.remote_answer(body).is_ok()
+            }
+            Some(body) if !outgoing.offered && leg.negotiation.remote().is_none() => {
+                leg.negotiation.remote_offer(body).is_ok()
+            }
+            // An early answer stands; a gateway may name another address in the 2xx all the same.
+            Some(body) => {
+                let _ = leg.negotiation.remote_answer(body);
+                true
+            }
+            None => leg.negotiation.is_stable() && leg.negotiation.remote().is_some(),
+        };
+        if outgoing.offered || !understood || leg.negotiation.is_stable() {
+            self.send_ack(cx, id, cseq, None);
+        } else {
+            leg.ack_owed = Some(AckOwed { cseq });
+        }
+        if !understood {
+            cx.event("call.bad_answer", None, Some(response.call_id()), serde_json::json!({ "leg": id.0 }));
+            self.branch_failed(cx, id, outgoing.for_whom, Status::NOT_ACCEPTABLE_HERE, None, true);
+            return;
+        }
+        match outgoing.for_whom {
+            ForWhom::Caller(caller) => self.branch_won(cx, caller, id, early_tag.as_deref()),
+            ForWhom::Operation(operation) => self.candidate_answered(cx, operation, id),
+        }
+    }
+
+    /// The first branch that answers has the call; the others are told that it was completed elsewhere (RFC 3326).
+    fn branch_won(&mut self, cx: &mut Core, caller: LegId, id: LegId, early_tag: Option<&str>) {
+        let alive = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
+        let Some(incoming) = alive else {
+            self.hang_up(
+                cx,
+                id,
+                Some("SIP;cause=200;text=\"Call completed elsewhere\""),
+                "the caller is gone",
+            );
+            return;
+        };
+        for other in std::mem::take(&mut incoming.branches) {
+            if other != id {
+                self.cancel_branch(cx, other, &elsewhere());
+            }
+        }
+        let Some(callee) = self.legs.get(&id) else { return };
+        let Some(sdp) = callee.negotiation.remote().cloned() else { return };
+        let Some(leg) = self.legs.get_mut(&caller) else { return };
+        let local_tag =
+            early_tag.and_then(|tag| leg.early_for(id, tag)).map(|early| early.dialog.local_tag.clone());
+        let negotiation = match &local_tag {
+            Some(tag) => match leg.early_to(tag) {
+                Some(early) => &mut early.negotiation,
+                None => return,
+            },
+            None => &mut leg.negotiation,
+        };
+        let body = if negotiation.has_remote_offer() {
+            negotiation.answer_of(&sdp)
+        } else if negotiation.remote().is_none() {
+            negotiation.offer_of(&sdp, Directions::AsIs)
+        } else {
+            negotiation.local().map(|local| local.to_bytes()).unwrap_or_default()
+        };
+        self.answer_invite(cx, caller, local_tag.as_deref(), body, None);
+        self.link(caller, id);
+        self.notify(Notice::Answered { caller, callee: id });
+    }
+
+    /// 3xx–6xx.
+    fn on_refusal(&mut self, cx: &mut Core, id: LegId, response: &Message) {
+        let status = response.status().unwrap_or(Status::SERVER_INTERNAL_ERROR);
+        if (status == Status::UNAUTHORIZED || status == Status::PROXY_AUTHENTICATION_REQUIRED)
+            && self.answer_trunk(cx, id, response)
+        {
+            return;
+        }
+        if status == Status::SESSION_INTERVAL_TOO_SMALL && self.raise_interval(cx, id, response) {
+            return;
+        }
+        let Some(for_whom) = self.legs.get(&id).and_then(|leg| leg.outgoing.as_ref()).map(|o| o.for_whom)
+        else {
+            return;
+        };
+        self.branch_failed(cx, id, for_whom, status, Some(response), false);
+    }
+
+    /// A branch's INVITE could not be sent or was never answered.
+    pub fn on_invite_failed(&mut self, cx: &mut Core, client: ClientId, id: LegId, why: Failure) {
+        if why == Failure::Transport
+            && let Some(again) = cx.fall_back(client)
+        {
+            if let Some(outgoing) = self.legs.get_mut(&id).and_then(|leg| leg.outgoing.as_mut()) {
+                outgoing.client = again;
+            }
+            return;
+        }
+        cx.disown(client);
+        let Some(outgoing) = self.legs.get(&id).and_then(|leg| leg.outgoing.as_ref()) else { return };
+        if outgoing.client != client {
+            return;
+        }
+        let status = match why {
+            Failure::Timeout => Status::REQUEST_TIMEOUT,
+            Failure::Transport => Status::SERVICE_UNAVAILABLE,
+        };
+        self.branch_failed(cx, id, outgoing.for_whom, status, None, false);
+    }
+
+    fn branch_failed(
+        &mut self,
+        cx: &mut Core,
+        id: LegId,
+        for_whom: ForWhom,
+        status: Status,
+        response: Option<&Message>,
+        answered: bool,
+    ) {
+        if answered {
+            self.hang_up(
+                cx,
+                id,
+                Some("SIP;cause=488;text=\"No usable session description\""),
+                "no usable answer",
+            );
+        } else {
+            self.forget(cx, id, false, &format!("refused: {status}"));
+        }
+        match for_whom {
+            ForWhom::Operation(operation) => self.candidate_failed(cx, operation, id, status),
+            ForWhom::Caller(caller) => {
+                let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) else {
+                    return;
+                };
+                incoming.branches.retain(|branch| *branch != id);
+                let better = match (&incoming.best, response) {
+                    (_, None) => false,
+                    (None, Some(_)) => true,
+                    (Some(best), Some(_)) => rank(status) < rank(best.status().unwrap_or(status)),
+                };
+                if better {
+                    incoming.best = response.cloned();
+                }
+                let rest = if status.0 >= 600 { std::mem::take(&mut incoming.branches) } else { Vec::new() };
+                let over = incoming.branches.is_empty();
+                let best = incoming.best.clone();
+                // A 6xx speaks for the user, not for one phone (RFC 3261 §16.7 step 5).
+                for branch in rest {
+                    self.cancel_branch(cx, branch, &[]);
+                }
+                // A place that cannot be reached or has no room says nothing about the next one (RFC 3263 §4.3).
+                let unreachable = status == Status::SERVICE_UNAVAILABLE || status == Status::REQUEST_TIMEOUT;
+                if over && !(unreachable && self.hunt_on(cx, caller)) {
+                    self.reject_with_best(cx, caller, best.as_ref(), status);
+                }
+            }
+        }
+    }
+
+    fn reject_with_best(&mut self, cx: &mut Core, caller: LegId, best: Option<&Message>, last: Status) {
+        let status = best.and_then(|best| best.status()).unwrap_or(last);
+        // The peer's own trouble is not ours (RFC 3261 §16.7 step 6), and a challenge to us is not one to the caller.
+        let status = match status {
+            Status::SERVICE_UNAVAILABLE => Status::TEMPORARILY_UNAVAILABLE,
+            Status::UNAUTHORIZED | Status::PROXY_AUTHENTICATION_REQUIRED => Status::FORBIDDEN,
+            other => other,
+        };
+        let mut rejection = Rejection::new(status);
+        if let Some(best) = best {
+            if best.status() == Some(status) {
+                rejection.reason = Some(best.reason().to_owned()).filter(|reason| !reason.is_empty());
+            }
+            for name in [Name::RetryAfter, Name::Warning, Name::Reason, Name::ErrorInfo] {
+                rejection.headers.extend(best.all(name).map(|value| (name, value.to_owned())));
+            }
+            if (300..400).contains(&status.0) {
+                rejection
+                    .headers
+                    .extend(best.all(Name::Contact).map(|value| (Name::Contact, value.to_owned())));
+            }
+        }
+        self.reject_invite(cx, caller, &rejection, false);
+    }
+
+    /// Stops ringing a phone, with Reason headers that say why.
+    pub(super) fn cancel_branch(&mut self, cx: &mut Core, id: LegId, reason: &[String]) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        match leg.outgoing.take() {
+            Some(outgoing) => {
+                // The transaction stays known: a 2xx that crosses the CANCEL is ACKed and ended as a surplus answer.
+                cx.tx.cancel(cx.now, outgoing.client, reason);
+                self.forget(cx, id, false, "cancelled");
+            }
+            None => self.hang_up(cx, id, reason.first().map(String::as_str), "cancelled after its answer"),
+        }
+    }
+
+    /// Nobody answered for [`RING_MAX`].
+    pub(super) fn ring_timeout(&mut self, cx: &mut Core, id: LegId) {
+        let Some(outgoing) = self.legs.get(&id).and_then(|leg| leg.outgoing.as_ref()) else { return };
+        let for_whom = outgoing.for_whom;
+        let client = outgoing.client;
+        cx.tx.cancel(cx.now, client, &[]);
+        self.branch_failed(cx, id, for_whom, Status::REQUEST_TIMEOUT, None, false);
+    }
+
+    /// Repeats the INVITE with credentials, once, if the trunk has some (RFC 3261 §22.2).
+    fn answer_trunk(&mut self, cx: &mut Core, id: LegId, response: &Message) -> bool {
+        let Some(leg) = self.legs.get(&id) else { return false };
+        let Some((user, password)) = leg.trunk.as_ref().and_then(|trunk| trunk.credentials.clone()) else {
+            return false;
+        };
+        if leg.outgoing.as_ref().is_none_or(|outgoing| outgoing.challenged) {
+            return false;
+        }
+        let uri = leg.dialog.remote_target.clone();
+        let cnonce = cx.fresh_tag();
+        let login = Login { user: &user, password: &password };
+        let answer = answer_challenge(response, login, &Method::Invite, &uri, 1, &cnonce);
+        let Some((name, value)) = answer else { return false };
+        self.invite_again(cx, id, move |draft| {
+            draft.set(name, value);
+        });
+        if let Some(outgoing) = self.legs.get_mut(&id).and_then(|leg| leg.outgoing.as_mut()) {
+            outgoing.challenged = true;
+        }
+        true
+    }
+
+    /// Repeats the INVITE with the interval the peer insists on, once (RFC 4028 §7.3).
+    fn raise_interval(&mut self, cx: &mut Core, id: LegId, response: &Message) -> bool {
+        let Some(minimum) =
+            response.get(Name::MinSe).and_then(|v| v.split(';').next()?.trim().parse::<u32>().ok())
+        else {
+            return false;
+        };
+        let Some(outgoing) = self.legs.get_mut(&id).and_then(|leg| leg.outgoing.as_mut()) else {
+            return false;
+        };
+        if std::mem::replace(&mut outgoing.interval_raised, true) {
+            return false;
+        }
+        self.invite_again(cx, id, |draft| {
+            draft.remove(Name::SessionExpires).remove(Name::MinSe);
+            SessionTimer::default().ask(draft, Some(minimum));
+        });
+        true
+    }
+
+    fn invite_again(&mut self, cx: &mut Core, id: LegId, change: impl FnOnce(&mut Draft)) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(outgoing) = leg.outgoing.as_mut() else { return };
+        let Some(sent) = cx.tx.request_of(outgoing.client).cloned() else { return };
+        let mut draft = leg.dialog.request(Method::Invite);
+        for name in [
+            Name::MaxForwards,
+            Name::Contact,
+            Name::Allow,
+            Name::Supported,
+            Name::PAssertedIdentity,
+            Name::AlertInfo,
+            Name::SessionExpires,
+            Name::MinSe,
+            Name::Authorization,
+            Name::ProxyAuthorization,
+        ] {
+            draft.remove(name);
+            for value in sent.all(name) {
+                draft.add(name, value);
+            }
+        }
+        if let Some(content_type) = sent.content_type() {
+            draft.body(content_type, sent.body());
+        }
+        change(&mut draft);
+        outgoing.client = cx.request(leg.dialog.flow, draft, Owner::Invite(id));
+    }
+
+    /// ACKs a 2xx and remembers the ACK for its repetitions.
+    pub(super) fn send_ack(&mut self, cx: &mut Core, id: LegId, cseq: u32, answer: Option<Bytes>) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let mut draft = leg.dialog.ack(cseq);
+        if let Some(answer) = answer {
+            draft.body("application/sdp", answer);
+        }
+        let sent_by = cx.sent_by(&leg.dialog.flow);
+        let ack = cx.tx.send_ack(leg.dialog.flow, &sent_by, draft);
+        leg.last_ack = Some((cseq, ack.bytes().clone()));
+        leg.ack_owed = None;
+    }
+}
+
+/// What the phones that lost are told: not a missed call (RFC 3326, Q.850 cause 26).
+pub(super) fn elsewhere() -> [String; 2] {
+    [
+        "SIP;cause=200;text=\"Call completed elsewhere\"".to_owned(),
+        "Q.850;cause=26;text=\"Non-selected user clearing\"".to_owned(),
+    ]
+}
+
+/// The order in which failures say something (RFC 3261 §16.7 step 6): a 6xx, then what a person decided, then the rest
+/// by class.
+fn rank(status: Status) -> (u8, u16) {
+    let ranks: BTreeMap<u16, u8> = [(486, 1), (603, 0), (480, 3), (408, 4), (404, 4)].into();
+    let class = match status.0 {
+        600.. => 0,
+        500..600 => 6,
+        _ => ranks.get(&status.0).copied().unwrap_or(2),
+    };
+    (class, status.0)
+}

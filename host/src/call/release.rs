@@ -1,0 +1,154 @@
+//! The end of legs. No failure of a plugin, policy, store or panel comes here for an established call: only a party,
+//! a rule of RFC 3261, or an order does.
+
+use switchyard_sdk::types::{LegId, Party};
+
+use super::leg::{Peer, State};
+use super::{Calls, Notice, Rejection};
+use crate::engine::core::{Core, Owner};
+use crate::engine::timers::Timer;
+use crate::sip::{Draft, Message, Method, Name, ServerId, Status};
+
+impl Calls {
+    /// BYE from a phone.
+    pub(super) fn on_bye(&mut self, cx: &mut Core, id: LegId, server: ServerId, request: &Message) {
+        let draft = Draft::response(request, Status::OK);
+        cx.tx.respond(cx.now, server, &draft);
+        let Some(leg) = self.legs.get(&id) else { return };
+        if leg.state == State::Early {
+            // A caller may end an early dialog by BYE (RFC 3261 §15); it means the whole INVITE here.
+            if leg.incoming.is_some() {
+                self.reject_invite(cx, id, &Rejection::new(Status::REQUEST_TERMINATED), true);
+            }
+            return;
+        }
+        // A request of theirs that waits for its answer dies with the dialog (RFC 3261 §15.1.2).
+        self.decline_request(cx, id, Status::REQUEST_TERMINATED, None);
+        let reason: Option<String> = request.get(Name::Reason).map(str::to_owned);
+        let peer = self.peer_of(id);
+        let party = self.legs.get(&id).map(|leg| leg.party.clone());
+        self.forget(cx, id, true, "hung up");
+        if let Some(peer) = peer {
+            self.peer_left(cx, peer, reason.as_deref(), party);
+        }
+    }
+
+    /// The other side of a call has gone: this side ends too, unless somebody has other plans for it.
+    fn peer_left(&mut self, cx: &mut Core, id: LegId, reason: Option<&str>, who: Option<Party>) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.peer = Peer::None;
+        leg.brought_by = who;
+        let planned = leg.flow.is_some() || self.has_plans(id);
+        if !planned {
+            self.hang_up(cx, id, reason, "the other side hung up");
+        }
+    }
+
+    /// Whether an operation will give this leg another peer: a transfer under way, a parked call's recall.
+    fn has_plans(&self, id: LegId) -> bool {
+        self.operations.values().chain(&self.queue).any(|operation| operation.gives_peer_to(id))
+    }
+
+    /// Ends a leg in whatever state it is: BYE, CANCEL or a final response. Its peer, if it has one, is ended too.
+    pub fn release(&mut self, cx: &mut Core, id: LegId, rejection: &Rejection) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        if leg.incoming.is_some() {
+            self.reject_invite(cx, id, rejection, false);
+        } else if leg.outgoing.is_some() {
+            self.cancel_branch(cx, id, &[]);
+        } else {
+            let text = rejection.reason.clone().unwrap_or_else(|| rejection.status.to_string());
+            let reason = super::reject::reason_header(rejection.status, &text);
+            let peer = self.peer_of(id);
+            self.hang_up(cx, id, Some(&reason), &text);
+            if let Some(peer) = peer {
+                self.peer_left(cx, peer, Some(&reason), None);
+            }
+        }
+    }
+
+    /// Sends BYE on a confirmed leg and forgets it. Its peer is left alone.
+    pub(super) fn hang_up(&mut self, cx: &mut Core, id: LegId, reason: Option<&str>, why: &str) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.state != State::Confirmed {
+            if let Some(outgoing) = leg.outgoing.take() {
+                cx.tx.cancel(cx.now, outgoing.client, reason.map(str::to_owned).as_slice());
+            }
+            self.forget(cx, id, false, why);
+            return;
+        }
+        if let Some(owed) = leg.ack_owed {
+            // Their 2xx must be ACKed even though the call is over; its offer gets a valid answer: nothing.
+            let body = leg.negotiation.standing_answer();
+            self.send_ack(cx, id, owed.cseq, Some(body));
+        }
+        self.decline_request(cx, id, Status::REQUEST_TERMINATED, None);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let mut draft = leg.dialog.request(Method::Bye);
+        if let Some(reason) = reason {
+            draft.add(Name::Reason, reason);
+        }
+        cx.request(leg.dialog.flow, draft, Owner::Bye(id));
+        self.forget(cx, id, false, why);
+    }
+
+    /// Removes a leg and everything that hangs on it. No message is sent.
+    pub(super) fn forget(&mut self, cx: &mut Core, id: LegId, by_party: bool, reason: &str) {
+        let Some(mut leg) = self.legs.remove(&id) else { return };
+        cx.timers.cancel_leg(id);
+        for dialog in leg.dialog_ids() {
+            self.dialogs.remove(&dialog);
+        }
+        if let Some(incoming) = &leg.incoming {
+            self.invites.remove(&incoming.server);
+        }
+        if let Some(stream) = leg.stream.take() {
+            self.streams.remove(&stream);
+            cx.emit(crate::engine::Output::Media(crate::media::Command::Close { stream }));
+        }
+        leg.state = State::Ended;
+        self.keep_subscriptions(id, &leg.dialog);
+        let notice = Notice::Ended {
+            leg: id,
+            party: leg.party.clone(),
+            by_party,
+            reason: reason.to_owned(),
+            flow: leg.flow,
+            call_id: leg.dialog.call_id.clone(),
+        };
+        if let Some(operation) = leg.busy {
+            self.operation_lost_leg(cx, operation, id);
+        }
+        self.stop_operations_of(cx, id);
+        self.notify(notice);
+        self.advance_queue(cx);
+    }
+
+    /// The phone of a parker or transferor has had its time to hang up by itself.
+    pub(super) fn clear(&mut self, cx: &mut Core, id: LegId) {
+        self.hang_up(cx, id, Some("SIP;cause=200;text=\"Transfer completed\""), "transfer completed");
+    }
+
+    /// Ends a leg in two seconds unless its phone does so first (design.md §7).
+    pub fn clear_later(&mut self, cx: &mut Core, id: LegId, delay: std::time::Duration) {
+        if self.legs.contains_key(&id) {
+            cx.after(Timer::Clear(id), delay);
+        }
+    }
+
+    /// A leg whose peer left while somebody had plans for it, and the plans came to nothing.
+    pub fn abandon(&mut self, cx: &mut Core, id: LegId) {
+        let stranded = self
+            .legs
+            .get(&id)
+            .is_some_and(|leg| leg.peer == Peer::None && leg.flow.is_none() && leg.incoming.is_none());
+        if stranded && !self.has_plans(id) {
+            self.hang_up(
+                cx,
+                id,
+                Some("SIP;cause=480;text=\"Nobody left to talk to\""),
+                "nobody left to talk to",
+            );
+        }
+    }
+}

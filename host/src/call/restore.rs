@@ -1,0 +1,103 @@
+//! A parked call across a restart: what the record must hold, and how the leg is made again from it.
+
+use serde::{Deserialize, Serialize};
+use switchyard_sdk::types::{LegId, Party};
+
+use super::leg::{Abilities, Leg, Peer, State};
+use super::negotiation::Negotiation;
+use super::session_timer::SessionTimer;
+use super::{Calls, OpId, Origin};
+use crate::engine::core::Core;
+use crate::media::Playlist;
+use crate::sip::Dialog;
+use crate::time::Utc;
+
+/// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
+/// numbers that were not stored, is then refused by the phone itself (design.md §8).
+const CSEQ_JUMP: u32 = 1 << 16;
+
+/// Everything about a leg that a phone would miss if it changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LegFacts {
+    /// Call-ID, tags, targets, route set, CSeq numbers, flow.
+    pub dialog: Dialog,
+    /// Its side of offer/answer.
+    pub negotiation: Negotiation,
+    /// Our Contact.
+    pub contact: String,
+    /// Who is there.
+    pub party: Party,
+    /// What it can do.
+    pub abilities: Abilities,
+    /// Its session timer.
+    pub session: SessionTimer,
+    /// When it began.
+    pub since: Utc,
+}
+
+impl Calls {
+    /// The facts of a confirmed leg.
+    pub fn facts(&self, id: LegId) -> Option<LegFacts> {
+        let leg = self.legs.get(&id).filter(|leg| leg.state == State::Confirmed)?;
+        Some(LegFacts {
+            dialog: leg.dialog.clone(),
+            negotiation: leg.negotiation.clone(),
+            contact: leg.contact.clone(),
+            party: leg.party.clone(),
+            abilities: leg.abilities,
+            session: leg.session,
+            since: leg.since,
+        })
+    }
+
+    /// Makes a leg from its facts and takes its media to the host again: the re-INVITE that follows tells whether
+    /// the phone still knows the call. Ends in a [`Notice::Finished`](super::Notice) of [`Origin::Restore`].
+    pub fn restore(&mut self, cx: &mut Core, facts: LegFacts, playlist: Playlist) -> (LegId, OpId) {
+        let id = LegId(cx.fresh_id());
+        let mut dialog = facts.dialog;
+        dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_JUMP);
+        // The connection died with the old process; a new one is opened, or the phone's own next one is used.
+        dialog.flow.connection = None;
+        let mut negotiation = facts.negotiation;
+        negotiation.rollback();
+        let leg = Leg {
+            id,
+            call: id.0,
+            party: facts.party,
+            trunk: None,
+            state: State::Confirmed,
+            peer: Peer::Host,
+            dialog,
+            earlies: Vec::new(),
+            negotiation,
+            incoming: None,
+            outgoing: None,
+            request: None,
+            await_ack: None,
+            ack_owed: None,
+            busy: None,
+            client: None,
+            stream: None,
+            stream_address: None,
+            playlist: Playlist::default(),
+            flow: None,
+            abilities: facts.abilities,
+            session: facts.session,
+            held_at: None,
+            since: facts.since,
+            answered: Some(facts.since),
+            silent_probes: 0,
+            contact: facts.contact,
+            last_ack: None,
+            twin: None,
+            parked_in: None,
+            waiting_offer: None,
+            brought_by: None,
+            replaces: None,
+        };
+        self.legs.insert(id, leg);
+        self.index(id);
+        let operation = self.play(cx, Origin::Restore, id, playlist);
+        (id, operation)
+    }
+}

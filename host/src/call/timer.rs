@@ -1,0 +1,170 @@
+//! What happens to legs when time passes: session timers per leg (RFC 4028), probes of waiting phones.
+
+use std::time::Duration;
+
+use switchyard_sdk::types::LegId;
+
+use super::leg::{Peer, State};
+use super::{Calls, SubscriptionId};
+use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
+use crate::engine::timers::Timer;
+use crate::sip::{ClientId, Failure, Message, Method, Name, Status};
+
+/// How often a waiting phone without session timer is asked whether it is still there (design.md §3).
+const PROBE: Duration = Duration::from_secs(60);
+
+impl Calls {
+    /// A timer of ours has fired.
+    pub fn on_timer(&mut self, cx: &mut Core, timer: Timer) {
+        match timer {
+            Timer::Answer(leg) => self.answer_timeout(cx, leg),
+            Timer::Provisional(leg) => self.provisional_timeout(cx, leg),
+            Timer::Ring(leg) => self.ring_timeout(cx, leg),
+            Timer::Refresh(leg) => self.refresh(cx, leg),
+            Timer::SessionExpiry(leg) => {
+                let reason = "SIP;cause=408;text=\"Session timer expired\"";
+                self.end_both(cx, leg, reason, "the session timer expired");
+            }
+            Timer::Probe(leg) => self.probe(cx, leg),
+            Timer::Clear(leg) => self.clear(cx, leg),
+            Timer::Retry(operation) => self.retry(cx, operation),
+            Timer::Operation(operation) => self.operation_timeout(cx, operation),
+            Timer::Subscription(id) => self.drop_subscription(cx, SubscriptionId(id)),
+            Timer::HoldWait(_) | Timer::Plugin(_) | Timer::Restart(_) => {}
+        }
+    }
+
+    /// (Re)starts the session timer of a leg from now.
+    pub(super) fn start_session_timer(&mut self, cx: &mut Core, id: LegId) {
+        cx.timers.cancel(Timer::Refresh(id));
+        cx.timers.cancel(Timer::SessionExpiry(id));
+        match self.legs.get(&id).and_then(|leg| leg.session.next()) {
+            Some((true, pause)) => cx.after(Timer::Refresh(id), pause),
+            Some((false, pause)) => cx.after(Timer::SessionExpiry(id), pause),
+            None => {}
+        }
+    }
+
+    fn refresh(&mut self, cx: &mut Core, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if !leg.is_idle() {
+            // What is under way refreshes the session by itself, or soon makes room.
+            cx.after(Timer::Refresh(id), Duration::from_secs(5));
+            return;
+        }
+        // An UPDATE without body says nothing about media (RFC 4028 §7.4); a re-INVITE must repeat the description,
+        // whose unchanged version says that nothing has changed.
+        let update = leg.abilities.update;
+        let mut draft = leg.dialog.request(if update { Method::Update } else { Method::Invite });
+        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
+        leg.session.ask(&mut draft, None);
+        if !update {
+            let Some(body) = leg.negotiation.repeat_offer() else { return };
+            draft.body("application/sdp", body);
+        }
+        leg.client = Some(cx.request(leg.dialog.flow, draft, Owner::Refresh(id)));
+        if let Some(interval) = leg.session.interval {
+            cx.after(Timer::SessionExpiry(id), interval / 2);
+        }
+    }
+
+    /// The answer to a refresh of ours.
+    pub fn on_refresh_response(
+        &mut self,
+        cx: &mut Core,
+        client: ClientId,
+        id: LegId,
+        answer: Result<&Message, Failure>,
+    ) {
+        if answer.as_ref().is_ok_and(|response| response.status().is_some_and(Status::is_provisional)) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.client != Some(client) {
+            return;
+        }
+        leg.client = None;
+        match answer {
+            Ok(response) if response.status().is_some_and(Status::is_success) => {
+                if response.method() == Method::Invite {
+                    if let Some(body) = response.sdp() {
+                        let _ = leg.negotiation.remote_answer(&body);
+                    }
+                    self.send_ack(cx, id, response.cseq().number, None);
+                }
+                if let Some(leg) = self.legs.get_mut(&id)
+                    && response.get(Name::SessionExpires).is_some()
+                {
+                    leg.session = super::session_timer::SessionTimer::from_response(response);
+                }
+                self.start_session_timer(cx, id);
+            }
+            Ok(response) => {
+                cx.disown(client);
+                leg.negotiation.rollback();
+                let status = response.status().unwrap_or(Status::OK);
+                // RFC 4028 §7.4 leaves other failures to the session's own expiry.
+                if status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST || status == Status::REQUEST_TIMEOUT {
+                    self.end_both(
+                        cx,
+                        id,
+                        "SIP;cause=481;text=\"Call does not exist\"",
+                        "the phone does not know the call",
+                    );
+                } else {
+                    cx.after(Timer::Refresh(id), Duration::from_secs(10));
+                }
+            }
+            Err(_) => {
+                cx.disown(client);
+                leg.negotiation.rollback();
+                self.end_both(
+                    cx,
+                    id,
+                    "SIP;cause=408;text=\"Session refresh not answered\"",
+                    "the refresh was not answered",
+                );
+            }
+        }
+        self.advance_queue(cx);
+    }
+
+    fn end_both(&mut self, cx: &mut Core, id: LegId, reason: &str, why: &str) {
+        let status = Status::REQUEST_TIMEOUT;
+        let _ = reason;
+        let rejection = super::Rejection::because(status, why);
+        self.release(cx, id, &rejection);
+    }
+
+    /// Asks a phone that waits in an orbit from time to time whether it is still there.
+    pub(super) fn start_probing(&mut self, cx: &mut Core, id: LegId) {
+        if self.legs.get(&id).is_some_and(|leg| leg.peer == Peer::Host && leg.session.interval.is_none()) {
+            cx.after(Timer::Probe(id), PROBE);
+        }
+    }
+
+    fn probe(&mut self, cx: &mut Core, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.peer != Peer::Host || leg.state != State::Confirmed {
+            return;
+        }
+        let draft = leg.dialog.request(Method::Options);
+        cx.request(leg.dialog.flow, draft, Owner::Probe(id));
+    }
+
+    /// The answer to a probe. Only 481, or silence twice, says that the phone has forgotten the call.
+    pub fn on_probe_response(&mut self, cx: &mut Core, client: ClientId, id: LegId, status: Option<Status>) {
+        if status.is_some_and(Status::is_provisional) {
+            return;
+        }
+        cx.disown(client);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let silent = status.is_none_or(|status| status == Status::REQUEST_TIMEOUT);
+        leg.silent_probes = if silent { leg.silent_probes + 1 } else { 0 };
+        if status == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) || leg.silent_probes >= 2 {
+            self.hang_up(cx, id, None, "the waiting phone does not know the call any more");
+        } else {
+            self.start_probing(cx, id);
+        }
+    }
+}
