@@ -1,7 +1,291 @@
 //! The engine: a value driven by [`Input`]s and time, which answers with [`Output`]s. No sockets, no clock.
+//!
+//! One obvious loop: an input is handed to whoever owns that state, then [`Engine::settle`] carries what they say to
+//! each other (SIP events, notices of calls, commands of plugins, answers of orbits) until nobody has anything to say.
+//!
+//! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
+//! (names to phones), `ask` (what plugins decide about), `command` (what plugins ask for), `record` (store and restart),
+//! `admin` (requests of the administrative interface).
 
+pub(crate) mod core;
+pub(crate) mod timers;
+
+mod admin;
+mod ask;
+mod command;
+mod dispatch;
 mod input;
+mod invite;
+mod notice;
 mod output;
+mod record;
+mod routing;
+mod transfer;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use switchyard_sdk::types::{FlowId, LegId};
 
 pub use input::{AdminId, Input, QueryId, StoreId};
 pub use output::{Event, Output};
+
+use self::ask::Ask;
+use self::core::{Core, Identity};
+use self::record::StoreOwner;
+use self::routing::Resolving;
+use self::timers::Timer;
+use crate::call::Calls;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::net::Listener;
+use crate::orbit::Orbits;
+use crate::plugin::{Plugins, Waiter};
+use crate::policy::{Bundle, Diagnostic, Policies};
+use crate::registrar::{Authenticator, Registrar, RegistrarConfig};
+use crate::sip::Transactions;
+use crate::store::Snapshot;
+use crate::time::{Instant, Now};
+
+/// What an engine is made from.
+pub struct Options {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Everything random comes from here.
+    pub seed: [u8; 32],
+    /// The whole store, as it is at the start.
+    pub snapshot: Snapshot,
+    /// The policies.
+    pub bundle: Arc<Bundle>,
+    /// The plugins, loaded but not started.
+    pub plugins: Plugins,
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policies are wrong.
+    #[error("the policies cannot be used:\n{}", .0.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n"))]
+    Policies(Vec<Diagnostic>),
+    /// What is stored cannot be used.
+    #[error("the stored ranges cannot be used: {0}")]
+    Ranges(String),
+}
+
+/// See the module.
+pub struct Engine {
+    pub(crate) core: Core,
+    pub(crate) calls: Calls,
+    orbits: Orbits,
+    directory: Directory,
+    registrar: Registrar,
+    auth: Authenticator,
+    plugins: Plugins,
+    policies: Rc<RefCell<Policies>>,
+    config: Arc<Config>,
+    /// What each live flow of a plugin decides about.
+    asks: BTreeMap<FlowId, Ask>,
+    /// Who waits for a leg to end.
+    watches: BTreeMap<LegId, Vec<Waiter>>,
+    /// Rings whose answer has won its claim and is being connected.
+    recalls: BTreeMap<Waiter, String>,
+    /// The same, asked for by the administrative interface.
+    retrievals: BTreeMap<AdminId, String>,
+    /// How often the flow of a parked call has failed.
+    restarts: BTreeMap<LegId, u8>,
+    /// Legs made from records, until their phones have answered: leg to orbit.
+    restoring: BTreeMap<LegId, crate::orbit::RestoredCall>,
+    resolving: BTreeMap<QueryId, Resolving>,
+    stores: BTreeMap<StoreId, StoreOwner>,
+    trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
+    draining: bool,
+}
+
+impl Engine {
+    /// An engine at `now`. Parked calls in the store are taken up again at once: poll its outputs.
+    ///
+    /// # Errors
+    /// When the policies or the stored ranges cannot be used.
+    pub fn new(now: Now, options: Options) -> Result<Engine, StartError> {
+        let Options { config, listeners, seed, snapshot, bundle, mut plugins } = options;
+        let mut rng = ChaCha12Rng::from_seed(seed);
+        let sections = plugins.sections();
+        let policies = Policies::new(&sections, bundle, &config.pool_names(), rng.random())
+            .map_err(StartError::Policies)?;
+        let policies = Rc::new(RefCell::new(policies));
+        let names = config.pools.iter().filter_map(|pool| pool.fqdn.clone()).collect();
+        let identity =
+            Identity { domain: config.sip.domain.clone(), host: config.host.name.clone(), listeners, names };
+        let mut secret = [0_u8; 32];
+        rng.fill_bytes(&mut secret);
+        let tx = Transactions::new(ChaCha12Rng::from_rng(&mut rng));
+        let mut orbits = Orbits::new(&config.host.name, ChaCha12Rng::from_rng(&mut rng));
+        orbits.set_emergency(config.sip.emergency.iter().map(String::as_str));
+        if let Some(error) = orbits.load(&snapshot).into_iter().next() {
+            return Err(StartError::Ranges(error.to_string()));
+        }
+        let mut domains = vec![config.sip.domain.clone()];
+        domains.extend(config.pools.iter().filter_map(|pool| pool.fqdn.clone()));
+        let limits = &config.sip.limits;
+        let mut registrar = Registrar::new(RegistrarConfig {
+            domains,
+            expires_min: limits.register_min,
+            expires_max: limits.register_max,
+            expires_default: limits.register_max,
+            bindings_max: limits.bindings_per_user,
+        });
+        registrar.load(&snapshot, now);
+        plugins.start(now, policies.clone());
+        let auth = Authenticator::new(&config.sip.domain, secret);
+        let trunks =
+            config.trunks.iter().map(|trunk| (trunk.name.clone(), Arc::new(routing::trunk(trunk)))).collect();
+        let mut engine = Engine {
+            core: Core::new(now, tx, rng, identity),
+            calls: Calls::default(),
+            orbits,
+            directory: Directory::load(&snapshot),
+            registrar,
+            auth,
+            plugins,
+            policies,
+            config,
+            asks: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            recalls: BTreeMap::new(),
+            retrievals: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+            restoring: BTreeMap::new(),
+            resolving: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            trunks,
+            draining: false,
+        };
+        engine.restore(&snapshot);
+        engine.settle();
+        Ok(engine)
+    }
+
+    /// Something happened outside.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.core.now = now;
+        match input {
+            Input::Received { flow, bytes } => self.core.tx.receive(now, flow, bytes),
+            Input::SendFailed { flow, reason } => {
+                tracing::debug!(%flow, reason, "could not send");
+                self.core.tx.send_failed(now, flow);
+            }
+            Input::ConnectionClosed { connection } => {
+                let gone = self.registrar.connection_closed(connection);
+                self.write_behind(gone);
+            }
+            Input::Resolved { query, targets } => self.resolved(query, &targets),
+            Input::Stored { request, result } => self.stored(request, result),
+            Input::StoreChanged(change) => self.store_changed(&change),
+            Input::Media(event) => self.calls.on_media(&mut self.core, &event),
+            Input::Policy(bundle) => self.replace_policies(bundle),
+            Input::PluginWake(instance) => self.plugins.wake(now, instance),
+            Input::Admin { request, what } => self.administer(request, what),
+            Input::Drain => self.drain(),
+        }
+        self.settle();
+    }
+
+    /// Does what is due. Early or repeated calls are harmless.
+    pub fn on_timeout(&mut self, now: Now) {
+        self.core.now = now;
+        self.core.tx.on_timeout(now);
+        let expired = self.registrar.on_timeout(now);
+        self.write_behind(expired);
+        self.orbits.on_timeout(now);
+        while let Some(timer) = self.core.timers.pop(now.instant) {
+            match timer {
+                Timer::Plugin(waiter) => self.answer(waiter, Ok(&serde_json::Value::Null)),
+                Timer::HoldWait(leg) => self.hold_wait_over(leg),
+                Timer::Restart(leg) => self.take_up(leg),
+                other => self.calls.on_timer(&mut self.core, other),
+            }
+            self.settle();
+        }
+        self.settle();
+    }
+
+    /// When [`Engine::on_timeout`] wants to be called next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.core.tx.next_timeout(),
+            self.core.timers.next(),
+            self.registrar.next_timeout(),
+            self.orbits.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing the world outside should do; `None` when there is nothing more.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.core.poll_output()
+    }
+
+    /// What lives: legs, operations, subscriptions, streams, flows, client and server transactions, timers. When the
+    /// world has gone quiet all but registrations' own timers are back to zero.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let [legs, operations, subscriptions, streams] = self.calls.counts();
+        let (clients, servers) = self.core.tx.len();
+        BTreeMap::from([
+            ("legs", legs),
+            ("operations", operations),
+            ("subscriptions", subscriptions),
+            ("streams", streams),
+            ("flows", self.asks.len()),
+            ("watches", self.watches.len()),
+            ("clients", clients),
+            ("servers", servers),
+            ("timers", self.core.timers.len()),
+            ("occupants", self.orbits.occupants().count()),
+        ])
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if let Some(event) = self.core.tx.poll_event() {
+                self.on_sip(event);
+            } else if let Some(notice) = self.calls.poll_notice() {
+                self.on_notice(notice);
+            } else if let Some(output) = self.orbits.poll_output() {
+                self.on_orbit(output);
+            } else if let Some(command) = self.plugins.poll_command() {
+                self.apply(command);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn replace_policies(&mut self, bundle: Arc<Bundle>) {
+        let result = self.policies.borrow_mut().replace(bundle);
+        match result {
+            Ok(revision) => {
+                self.core.event("policy.loaded", None, None, serde_json::json!({ "revision": revision }));
+            }
+            Err(diagnostics) => {
+                let errors: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+                self.core.event("policy.refused", None, None, serde_json::json!({ "errors": errors }));
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        if !self.draining {
+            self.draining = true;
+            self.orbits.set_draining(true);
+            self.core.event("host.draining", None, None, serde_json::Value::Null);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Requests of the administrative interface (`admin::Request`), answered by [`Output::Admin`].
+
+use serde_json::{Value, json};
+use switchyard_sdk::types::{FarLeg, How};
+
+use super::ask::AskKind;
+use super::record::StoreOwner;
+use super::{AdminId, Engine, Output};
+use crate::admin::{RangeSpec, Refused, Request};
+use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, State};
+use crate::directory::User;
+use crate::sip::Status;
+use crate::store::{Change, Durability, Operation, Record, Transaction};
+
+impl Engine {
+    pub(super) fn administer(&mut self, request: AdminId, what: Request) {
+        let answer = match what {
+            Request::Calls => Ok(self.list_calls()),
+            Request::Hangup { call } => self.hang_up_call(call),
+            Request::Park { call, parker, number } => {
+                match self.park_for_admin(request, call, &parker, number) {
+                    Ok(()) => return,
+                    Err(refused) => Err(refused),
+                }
+            }
+            Request::Retrieve { number, user, token } => {
+                match self.retrieve_for_admin(request, &number, &user, token.as_deref()) {
+                    Ok(()) => return,
+                    Err(refused) => Err(refused),
+                }
+            }
+            Request::Ranges => Ok(self.list_ranges()),
+            Request::PutRange(spec) => match self.put_range(&spec) {
+                Ok(operation) => {
+                    self.write_for(request, operation, json!(spec));
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
+            Request::RemoveRange { name, force } => match self.remove_range(&name, force) {
+                Ok(operation) => {
+                    self.write_for(request, operation, json!({}));
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
+            Request::Occupants => {
+                Ok(Value::Array(self.orbits.occupants().map(|occupant| occupant.row()).collect()))
+            }
+            Request::Users => Ok(self.list_users()),
+            Request::SetUser { name, change } => match self.set_user(&name, &change) {
+                Ok((user, operation)) => {
+                    self.write_for(request, operation, user);
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
+            Request::PolicyStatus => Ok(self.policies.borrow().status()),
+            Request::Plugins => Ok(self.plugins.list()),
+            Request::Status => Ok(json!({
+                "ready": !self.draining,
+                "draining": self.draining,
+                "calls": self.calls.legs().filter(|leg| leg.state == State::Confirmed).count(),
+                "occupants": self.orbits.occupants().count(),
+                "registrations": self.registrar.len(),
+                "counts": self.counts(),
+            })),
+        };
+        self.core.emit(Output::Admin { request, answer });
+    }
+
+    /// Writes one record; the change is made, and the request answered, when it is stored.
+    fn write_for(&mut self, request: AdminId, operation: Operation, answer: Value) {
+        let change = match &operation {
+            Operation::Put { key, value } => {
+                Change { key: key.clone(), record: Some(Record { value: value.clone(), revision: 0 }) }
+            }
+            Operation::Delete { key } => Change { key: key.clone(), record: None },
+        };
+        let transaction =
+            Transaction { expect: Vec::new(), operations: vec![operation], durability: Durability::Durable };
+        self.write(transaction, StoreOwner::Admin { request, answer, change });
+    }
+
+    fn list_calls(&self) -> Value {
+        let mut calls: std::collections::BTreeMap<u64, Vec<&Leg>> = std::collections::BTreeMap::new();
+        for leg in self.calls.legs() {
+            calls.entry(leg.call).or_default().push(leg);
+        }
+        let rows = calls.into_iter().map(|(id, legs)| {
+            let state = if legs.iter().any(|leg| leg.peer == Peer::Host) {
+                "waiting"
+            } else if legs.iter().all(|leg| leg.state == State::Confirmed) {
+                "answered"
+            } else {
+                "ringing"
+            };
+            json!({
+                "id": id,
+                "state": state,
+                "since": legs.iter().map(|leg| leg.since.0).min(),
+                "legs": legs.into_iter().map(|leg| self.leg_row(leg)).collect::<Vec<_>>(),
+            })
+        });
+        Value::Array(rows.collect())
+    }
+
+    fn leg_row(&self, leg: &Leg) -> Value {
+        json!({
+            "id": leg.id.0,
+            "user": leg.party.user,
+            "uri": leg.party.uri,
+            "call_id": leg.dialog.call_id,
+            "state": match leg.state {
+                State::Early => "early",
+                State::Confirmed => "confirmed",
+                State::Ended => "ended",
+            },
+            "held": leg.held_at.is_some(),
+            "peer": match leg.peer {
+                Peer::Leg(peer) => json!(peer.0),
+                Peer::Host => json!("host"),
+                Peer::None => Value::Null,
+            },
+            "orbit": self.orbits.orbit_of(leg.id).map(|occupant| occupant.number.to_string()),
+        })
+    }
+
+    fn hang_up_call(&mut self, call: u64) -> Result<Value, Refused> {
+        let legs: Vec<_> = self.calls.legs().filter(|leg| leg.call == call).map(|leg| leg.id).collect();
+        if legs.is_empty() {
+            return Err(not_found(format!("there is no call {call}")));
+        }
+        for leg in legs {
+            let rejection = Rejection::because(Status::TEMPORARILY_UNAVAILABLE, "Ended by the administrator");
+            self.calls.release(&mut self.core, leg, &rejection);
+        }
+        Ok(json!({}))
+    }
+
+    fn park_for_admin(
+        &mut self,
+        request: AdminId,
+        call: u64,
+        parker: &str,
+        number: Option<String>,
+    ) -> Result<(), Refused> {
+        let near = self
+            .calls
+            .legs()
+            .find(|leg| {
+                leg.call == call && leg.party.user.as_deref() == Some(parker) && leg.state == State::Confirmed
+            })
+            .map(|leg| (leg.id, leg.party.clone(), leg.dialog.call_id.clone()));
+        let Some((near, party, call_id)) = near else {
+            return Err(not_found(format!("{parker} is in no answered call {call}")));
+        };
+        let Some(FarLeg { leg, party: far_party }) = self.far_of(near) else {
+            return Err(conflict("there is nobody at the other side of that call"));
+        };
+        let pool =
+            number.as_deref().and_then(|n| self.orbits.ranges().find(n)).map(|range| range.pool().to_owned());
+        let Some(instance) = self.plugins.for_service("park") else {
+            return Err(conflict("no plugin offers the service park"));
+        };
+        let mut offer = self.offer(How::Admin, &party, Some("park".to_owned()), number, None, pool, &call_id);
+        offer.near = Some(near);
+        offer.far = Some(FarLeg { leg, party: far_party });
+        self.make_offer(instance, offer, AskKind::Admin { request });
+        Ok(())
+    }
+
+    /// Rings a user's phones for the call in an orbit; the first that answers claims it.
+    fn retrieve_for_admin(
+        &mut self,
+        request: AdminId,
+        number: &str,
+        user: &str,
+        token: Option<&str>,
+    ) -> Result<(), Refused> {
+        let Some(user) = self.directory.resolve(user).cloned() else {
+            return Err(not_found(format!("there is no user {user}")));
+        };
+        let Some(occupant) = self.orbits.occupant(number) else {
+            return Err(Refused { code: Some(35000), ..not_found(format!("no call waits in {number}")) });
+        };
+        if token.is_some_and(|token| token != occupant.token) {
+            return Err(Refused {
+                code: Some(35010),
+                ..not_found("another call waits there now".to_owned())
+            });
+        }
+        let Some(leg) = occupant.leg else {
+            return Err(conflict("the call is being taken up again after a restart"));
+        };
+        let party = occupant.parked.clone();
+        let phones = self.phones_of(&user, None);
+        if phones.is_empty() {
+            return Err(conflict(&format!("{} has no phone registered", user.name)));
+        }
+        let display = format!("Parked call {number}: {}", party.label());
+        let ringing = Ringing {
+            headers: Headers::presenting(&self.core, &party, Some(&display)),
+            groups: [phones].into(),
+            timeout: Some(std::time::Duration::from_secs(30)),
+            claims: Some(number.to_owned()),
+            ..Ringing::default()
+        };
+        self.calls.ring(&mut self.core, Origin::Admin(request), leg, ringing);
+        Ok(())
+    }
+
+    pub(super) fn operation_for_admin(&mut self, request: AdminId, result: Result<Done, Failed>) {
+        let retrieved = self.retrievals.remove(&request);
+        let answer = match result {
+            Ok(Done::Answered { leg }) => {
+                if let Some(number) = retrieved {
+                    self.orbits.release(
+                        self.core.now,
+                        &number,
+                        switchyard_sdk::ext::orbit::Outcome::Retrieved,
+                    );
+                }
+                Ok(json!({ "leg": leg.0 }))
+            }
+            Ok(_) => Ok(json!({})),
+            Err(failed) => {
+                if let Some(number) = retrieved {
+                    self.orbits.return_claim(self.core.now, &number);
+                }
+                Err(Refused { status: 409, code: Some(failed.code.0), text: failed.text })
+            }
+        };
+        self.core.emit(Output::Admin { request, answer });
+    }
+
+    fn list_ranges(&self) -> Value {
+        let rows = self.orbits.ranges().iter().map(|range| {
+            let occupied = self.orbits.occupants().filter(|occupant| range.contains(occupant.number)).count();
+            let mut row = json!(range.spec());
+            row["size"] = json!(range.size());
+            row["occupied"] = json!(occupied);
+            row
+        });
+        Value::Array(rows.collect())
+    }
+
+    fn put_range(&mut self, spec: &RangeSpec) -> Result<Operation, Refused> {
+        let pools = self.config.pool_names();
+        let kinds = self.plugins.kinds();
+        self.orbits.check_put(spec, &pools, &kinds, false).map_err(|error| bad(error.to_string()))?;
+        Ok(crate::orbit::put_operation(spec))
+    }
+
+    fn remove_range(&mut self, name: &str, force: bool) -> Result<Operation, Refused> {
+        self.orbits.ranges().expect(name).map_err(|error| not_found(error.to_string()))?;
+        self.orbits.check_remove(name, force).map_err(|error| conflict(&error.to_string()))?;
+        Ok(crate::orbit::remove_operation(name))
+    }
+
+    fn list_users(&self) -> Value {
+        let rows = self.directory.iter().map(|user| {
+            let mut row = self.user_row(user);
+            let bindings = self.registrar.bindings(self.core.now, &user.name).into_iter().map(|binding| {
+                json!({
+                    "id": binding.id,
+                    "contact": binding.contact,
+                    "flow": binding.flow.to_string(),
+                    "expires": binding.expires.0,
+                    "user_agent": binding.user_agent,
+                })
+            });
+            row["bindings"] = Value::Array(bindings.collect());
+            row
+        });
+        Value::Array(rows.collect())
+    }
+
+    fn user_row(&self, user: &User) -> Value {
+        json!({
+            "name": user.name,
+            "extension": user.extension,
+            "display": user.display,
+            "pool": user.pool,
+            "may_park": user.may_park,
+            "may_retrieve": user.may_retrieve,
+            "pickup_group": user.pickup_group,
+        })
+    }
+
+    fn set_user(
+        &mut self,
+        name: &str,
+        change: &serde_json::Map<String, Value>,
+    ) -> Result<(Value, Operation), Refused> {
+        let Some(mut user) = self.directory.user(name).cloned() else {
+            return Err(not_found(format!("there is no user {name}")));
+        };
+        for (key, value) in change {
+            let text = || match value {
+                Value::Null => Ok(None),
+                Value::String(text) if !text.contains(['\r', '\n']) => Ok(Some(text.clone())),
+                _ => Err(bad(format!("{key}: expected a text or null, found {value}"))),
+            };
+            let flag = || {
+                value.as_bool().ok_or_else(|| bad(format!("{key}: expected true or false, found {value}")))
+            };
+            match key.as_str() {
+                "may_park" => user.may_park = flag()?,
+                "may_retrieve" => user.may_retrieve = flag()?,
+                "display" => user.display = text()?,
+                "pickup_group" => user.pickup_group = text()?,
+                "extension" => {
+                    let extension = text()?;
+                    if let Some(extension) = &extension {
+                        let taken = self.directory.resolve(extension).filter(|other| other.name != name);
+                        if let Some(other) = taken {
+                            return Err(conflict(&format!("{extension} belongs to {}", other.name)));
+                        }
+                        self.orbits
+                            .ranges()
+                            .check_extension(name, extension)
+                            .map_err(|error| bad(error.to_string()))?;
+                    }
+                    user.extension = extension;
+                }
+                other => {
+                    const KEYS: [&str; 5] =
+                        ["may_park", "may_retrieve", "display", "pickup_group", "extension"];
+                    return Err(bad(format!(
+                        "{other}: unknown key; these can be changed: {}",
+                        KEYS.join(", ")
+                    )));
+                }
+            }
+        }
+        let operation = user.put();
+        Ok((self.user_row(&user), operation))
+    }
+}
+
+fn not_found(text: String) -> Refused {
+    Refused { status: 404, code: None, text }
+}
+
+fn bad(text: String) -> Refused {
+    Refused { status: 400, code: None, text }
+}
+
+fn conflict(text: &str) -> Refused {
+    Refused { status: 409, code: None, text: text.to_owned() }
+}

@@ -1,0 +1,362 @@
+//! What plugins decide about: who asked, which legs it concerns, and what happens when a flow ends.
+//!
+//! The host, not the flow, owns what a flow holds. A flow that ends, panics or is dropped leaves no reservation and no
+//! changed leg (design.md §5).
+
+use std::time::Duration;
+
+use switchyard_sdk::ext::call::Accept;
+use switchyard_sdk::ext::orbit::Resume;
+use switchyard_sdk::types::{Code, FlowId, LegId, Party, Refusal};
+
+use super::timers::Timer;
+use super::{AdminId, Engine, Output};
+use crate::admin::Refused;
+use crate::call::{Done, Failed, Headers, Origin, Peer, Rejection, Ringing, SubscriptionId, status_for};
+use crate::plugin::{FlowEnd, InstanceId};
+use crate::sip::Status;
+
+/// How long the parker is rung back when a plugin has failed twice, or a transfer came to nothing.
+const FALLBACK_RING: Duration = Duration::from_secs(30);
+
+/// How long the held leg of a park by dialling stays up after the dialled one has ended (design.md §7).
+const TWIN_STAYS: Duration = Duration::from_secs(10);
+
+/// The pause before a failed flow is started again from its record: whatever broke it may pass.
+const RESTART_AFTER: Duration = Duration::from_millis(500);
+
+/// How a request reached its flow, and so how it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AskKind {
+    /// An INVITE that waits for its final response.
+    Invite {
+        /// Its leg.
+        leg: LegId,
+    },
+    /// A re-INVITE on an established leg that waits for its response.
+    Resume {
+        /// Its leg.
+        leg: LegId,
+    },
+    /// A REFER, long answered 202.
+    Refer {
+        /// Its subscription.
+        subscription: SubscriptionId,
+    },
+    /// The administrative interface.
+    Admin {
+        /// Its request.
+        request: AdminId,
+    },
+    /// Nobody: a parked call handed over from a record.
+    Record,
+}
+
+/// One flow's business.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) kind: AskKind,
+    /// The asking party's own leg in the call that is to be parked.
+    pub(super) near: Option<LegId>,
+    /// The leg the flow decides about.
+    pub(super) far: Option<LegId>,
+    /// Who asked.
+    pub(super) parker: Party,
+    pub(super) call_id: String,
+    /// The asker has been told.
+    pub(super) decided: bool,
+}
+
+impl Engine {
+    /// The plugin says that it worked.
+    pub(super) fn accept(&mut self, flow: FlowId, accept: &Accept) {
+        let Some(ask) = self.asks.get_mut(&flow) else { return };
+        if std::mem::replace(&mut ask.decided, true) {
+            return;
+        }
+        let (kind, near, far, call_id) = (ask.kind, ask.near, ask.far, ask.call_id.clone());
+        let parker = ask.parker.clone();
+        if let Some(number) = &accept.number {
+            let detail =
+                serde_json::json!({ "number": number, "by": parker.label(), "leg": far.map(|leg| leg.0) });
+            self.core.event("feature.accepted", None, Some(&call_id), detail);
+        }
+        match kind {
+            AskKind::Refer { subscription } => {
+                let lines: Vec<String> = accept
+                    .number
+                    .iter()
+                    .map(|number| format!("Contact: <{}>", self.orbit_uri(number, accept.token.as_deref())))
+                    .collect();
+                self.calls.refer_decided(&mut self.core, subscription, Status::OK, None, &lines);
+                if let Some(text) = &accept.text {
+                    self.tell(&parker, text);
+                }
+            }
+            AskKind::Admin { request } => {
+                let answer = serde_json::json!({ "number": accept.number, "token": accept.token });
+                self.core.emit(Output::Admin { request, answer: Ok(answer) });
+            }
+            AskKind::Invite { leg } => {
+                // Parked by hold and dial: the phone keeps both its legs until it, or a claim, ends them.
+                if let (Some(near), Some(number)) = (near, &accept.number)
+                    && let Some(held) = self.calls.leg_mut(near)
+                {
+                    held.parked_in = Some(number.clone());
+                    held.twin = Some(leg);
+                    if let Some(dialled) = self.calls.leg_mut(leg) {
+                        dialled.twin = Some(near);
+                    }
+                    if let Some(text) = &accept.text {
+                        self.tell(&parker, text);
+                    }
+                }
+            }
+            AskKind::Resume { .. } | AskKind::Record => {}
+        }
+    }
+
+    /// The plugin refuses: the caller stays where he is.
+    pub(super) fn refuse(&mut self, flow: FlowId, refusal: &Refusal) {
+        let Some(ask) = self.asks.get_mut(&flow) else { return };
+        if std::mem::replace(&mut ask.decided, true) {
+            return;
+        }
+        let (kind, call_id) = (ask.kind, ask.call_id.clone());
+        let detail = serde_json::json!({ "by": ask.parker.label(), "text": refusal.text });
+        self.core.event("feature.refused", Some(refusal.code.0), Some(&call_id), detail);
+        match kind {
+            AskKind::Invite { leg } => self.reject(leg, Rejection::of(refusal, &self.core.identity.host)),
+            AskKind::Resume { leg } => self.calls.decline(&mut self.core, leg, status_for(refusal.code)),
+            AskKind::Refer { subscription } => self.refuse_transfer(subscription, refusal),
+            AskKind::Admin { request } => {
+                let answer = Err(Refused {
+                    status: status_for(refusal.code).0.clamp(400, 599),
+                    code: Some(refusal.code.0),
+                    text: refusal.text.clone(),
+                });
+                self.core.emit(Output::Admin { request, answer });
+            }
+            AskKind::Record => {}
+        }
+    }
+
+    /// A flow is over.
+    pub(super) fn flow_ended(&mut self, flow: FlowId, how: FlowEnd, message: &str) {
+        let now = self.core.now;
+        if !matches!(how, FlowEnd::Done | FlowEnd::Rested | FlowEnd::Cancelled) {
+            let call_id = self.asks.get(&flow).map(|ask| ask.call_id.clone());
+            let detail = serde_json::json!({ "flow": flow.0, "how": format!("{how:?}"), "message": message });
+            self.core.event("plugin.flow_failed", None, call_id.as_deref(), detail);
+        }
+        let Some(ask) = self.asks.remove(&flow) else {
+            self.orbits.flow_ended(now, flow, how);
+            return;
+        };
+        if !ask.decided {
+            let refusal = Refusal::new(Code::GENERAL, "the feature failed");
+            self.asks.insert(flow, ask);
+            self.refuse(flow, &refusal);
+            let Some(ask) = self.asks.remove(&flow) else { return };
+            self.settle_flow(flow, ask, how);
+        } else {
+            self.settle_flow(flow, ask, how);
+        }
+    }
+
+    fn settle_flow(&mut self, flow: FlowId, ask: Ask, how: FlowEnd) {
+        // A parked call it looked after comes back as `OrbitOutput::Unattended`.
+        self.orbits.flow_ended(self.core.now, flow, how);
+        let Some(far) = ask.far else { return };
+        let Some(leg) = self.calls.leg_mut(far) else { return };
+        if leg.flow == Some(flow) {
+            leg.flow = None;
+        }
+        if matches!(leg.peer, Peer::Leg(_)) || self.orbits.orbit_of(far).is_some() {
+            return;
+        }
+        match ask.near.filter(|near| self.calls.leg(*near).is_some_and(|leg| leg.peer == Peer::None)) {
+            // Parker and caller are talking to each other again.
+            Some(near) => {
+                self.calls.join(&mut self.core, Origin::Fallback(far), near, far);
+            }
+            None => {
+                if let Some(leg) = self.calls.leg_mut(far) {
+                    leg.brought_by.get_or_insert(ask.parker);
+                }
+                let refusal = Refusal::new(Code::GENERAL, "nobody looks after the call");
+                self.ring_back_or_release(far, &refusal);
+            }
+        }
+    }
+
+    /// The flow of a parked call has ended without freeing it: it is started again from its record, once; then the
+    /// built-in fallback rings the parker and, if he does not answer, ends the call.
+    pub(super) fn look_after(&mut self, number: &str) {
+        let Some(occupant) = self.orbits.occupant(number) else { return };
+        let (Some(far), parker) = (occupant.leg, occupant.parker.clone()) else { return };
+        let restarts = self.restarts.entry(far).or_default();
+        *restarts += 1;
+        let again = *restarts <= 1;
+        let call_id = self.calls.leg(far).map(|leg| leg.dialog.call_id.clone());
+        let detail = serde_json::json!({ "number": number, "restarts": again });
+        self.core.event("park.orphaned", None, call_id.as_deref(), detail);
+        if let Some(leg) = self.calls.leg_mut(far) {
+            leg.flow = None;
+            leg.brought_by = Some(parker);
+        }
+        if again {
+            self.core.after(Timer::Restart(far), RESTART_AFTER);
+            return;
+        }
+        self.orbits.release(self.core.now, number, switchyard_sdk::ext::orbit::Outcome::Released);
+        let refusal = Refusal::new(Code::GENERAL, "the park service failed");
+        self.ring_back_or_release(far, &refusal);
+    }
+
+    /// Gives a parked call to a new flow of its plugin.
+    pub(super) fn take_up(&mut self, far: LegId) {
+        let found =
+            self.orbits.orbit_of(far).and_then(|occupant| Some((occupant.kind.clone(), occupant.resume()?)));
+        let Some((kind, resume)) = found else { return };
+        let Some(instance) = self.plugins.for_kind(&kind) else {
+            self.look_after(&resume.number);
+            return;
+        };
+        let number = resume.number.clone();
+        let flow = self.resume(instance, resume);
+        self.orbits.set_owner(&number, flow);
+    }
+
+    /// Starts a flow from a record.
+    pub(super) fn resume(&mut self, instance: InstanceId, resume: Resume) -> FlowId {
+        let flow = self.plugins.resume(self.core.now, instance, &resume);
+        let mut call_id = String::new();
+        if let Some(leg) = self.calls.leg_mut(resume.leg) {
+            leg.flow = Some(flow);
+            call_id.clone_from(&leg.dialog.call_id);
+        }
+        let far = Some(resume.leg);
+        let ask =
+            Ask { kind: AskKind::Record, near: None, far, parker: resume.parker, call_id, decided: true };
+        self.asks.insert(flow, ask);
+        flow
+    }
+
+    /// A waiting leg that nobody looks after: whoever brought it here is rung, then it is released.
+    pub(super) fn ring_back_or_release(&mut self, far: LegId, refusal: &Refusal) {
+        let Some(leg) = self.calls.leg(far) else { return };
+        if matches!(leg.peer, Peer::Leg(_)) {
+            return;
+        }
+        let user = leg.brought_by.as_ref().and_then(|party| party.user.clone());
+        let device = leg.brought_by.as_ref().and_then(|party| party.device.clone());
+        let party = leg.party.clone();
+        let phones = user
+            .and_then(|name| self.directory.user(&name).cloned())
+            .map(|user| self.phones_of(&user, device.as_deref()))
+            .unwrap_or_default();
+        if phones.is_empty() {
+            self.calls.release(
+                &mut self.core,
+                far,
+                &Rejection::because(status_for(refusal.code), refusal.text.clone()),
+            );
+            return;
+        }
+        let display = format!("Returned: {}", party.label());
+        let ringing = Ringing {
+            headers: Headers::presenting(&self.core, &party, Some(&display)),
+            groups: phones.into_iter().map(|phone| vec![phone]).collect(),
+            timeout: Some(FALLBACK_RING),
+            ..Ringing::default()
+        };
+        self.calls.ring(&mut self.core, Origin::Fallback(far), far, ringing);
+    }
+
+    /// The last resort has ended, well or badly.
+    pub(super) fn fallback_over(&mut self, far: LegId, result: &Result<Done, Failed>) {
+        if result.is_err() {
+            let rejection = Rejection::because(Status::TEMPORARILY_UNAVAILABLE, "nobody answered");
+            let alone = self
+                .calls
+                .leg(far)
+                .is_some_and(|leg| !matches!(leg.peer, Peer::Leg(_)) && leg.flow.is_none());
+            if alone {
+                self.calls.release(&mut self.core, far, &rejection);
+            }
+        }
+    }
+
+    /// A REFER with Replaces that finishes a park by dialling, as some phones send it (design.md §7).
+    pub(super) fn finish_parked_by_dialling(
+        &mut self,
+        subscription: SubscriptionId,
+        near: LegId,
+        dialled: LegId,
+    ) -> bool {
+        let of_park =
+            self.calls.leg(near).is_some_and(|leg| leg.twin == Some(dialled) && leg.parked_in.is_some());
+        if !of_park {
+            return false;
+        }
+        let number = self.calls.leg(near).and_then(|leg| leg.parked_in.clone()).unwrap_or_default();
+        let token = self.orbits.occupant(&number).map(|occupant| occupant.token.clone());
+        let line = format!("Contact: <{}>", self.orbit_uri(&number, token.as_deref()));
+        self.calls.clear_on_success(subscription, [near, dialled]);
+        self.calls.refer_decided(&mut self.core, subscription, Status::OK, None, &[line]);
+        true
+    }
+
+    /// The dialled leg of a park by dialling has ended: the held one stays a while.
+    pub(super) fn twin_ended(&mut self, twin: LegId) {
+        if self.calls.leg(twin).is_some_and(|leg| leg.peer == Peer::None) {
+            self.calls.clear_later(&mut self.core, twin, TWIN_STAYS);
+        }
+    }
+
+    /// The call was claimed or has ended: the parker's legs have nothing left to hold.
+    pub(super) fn clear_parker(&mut self, number: &str) {
+        let legs: Vec<LegId> = self
+            .calls
+            .legs()
+            .filter(|leg| leg.parked_in.as_deref() == Some(number))
+            .map(|leg| leg.id)
+            .collect();
+        for leg in legs {
+            let idle = self.calls.leg(leg).is_some_and(|leg| leg.peer == Peer::None && leg.request.is_none());
+            if let Some(leg) = self.calls.leg_mut(leg) {
+                leg.parked_in = None;
+            }
+            if idle {
+                self.calls.clear_later(&mut self.core, leg, Duration::ZERO);
+            }
+        }
+    }
+
+    fn orbit_uri(&self, number: &str, token: Option<&str>) -> String {
+        let user = number.replace('#', "%23");
+        match token {
+            Some(token) => format!("sip:{user}@{};token={token}", self.core.identity.domain),
+            None => format!("sip:{user}@{}", self.core.identity.domain),
+        }
+    }
+
+    /// Tells a user something in words, on the phone he used, if it has said in a call that it takes MESSAGE. Best
+    /// effort.
+    pub(super) fn tell(&mut self, party: &Party, text: &str) {
+        let Some(user) = party.user.as_deref().and_then(|name| self.directory.user(name)).cloned() else {
+            return;
+        };
+        let phones = self.phones_of(&user, party.device.as_deref());
+        let Some(phone) = phones.first() else { return };
+        let takes = self.calls.legs().any(|leg| {
+            leg.party.user == party.user && leg.party.device == party.device && leg.abilities.message
+        });
+        if takes {
+            let from = format!("<{}>", self.core.uri_of("park"));
+            let body = bytes::Bytes::copy_from_slice(text.as_bytes());
+            self.send_message(phone, &from, "text/plain;charset=UTF-8", body, super::core::Owner::Nobody);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! SIP events to whoever owns what they are about.
+
+use switchyard_sdk::types::LegId;
+
+use super::Engine;
+use super::core::{ALLOW, Owner, SUPPORTED};
+use crate::net::Flow;
+use crate::registrar::Verdict;
+use crate::sip::{self, Draft, Failure, Message, Method, Name, ServerId, Status};
+
+/// Who sent a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Sender {
+    /// One of our users, who has proved it.
+    User(String),
+    /// A trunk, by its address.
+    Trunk(String),
+}
+
+impl Engine {
+    pub(super) fn on_sip(&mut self, event: sip::Event) {
+        match event {
+            sip::Event::Request { server, request, flow } => self.on_request(server, &request, flow),
+            sip::Event::Ack { request, .. } => self.calls.on_ack(&mut self.core, &request),
+            sip::Event::Cancel { invite, .. } => self.calls.cancelled(&mut self.core, invite),
+            sip::Event::Response { client, response, flow } => {
+                let cx = &mut self.core;
+                let Some(owner) = cx.owner(client) else { return };
+                let status = response.status();
+                match owner {
+                    Owner::Invite(leg) => self.calls.on_invite_response(cx, client, leg, &response, flow),
+                    Owner::Reinvite(leg) | Owner::Update(leg) => {
+                        self.calls.on_session_response(cx, client, leg, &response);
+                    }
+                    Owner::Refresh(leg) => self.calls.on_refresh_response(cx, client, leg, Ok(&response)),
+                    Owner::Probe(leg) => self.calls.on_probe_response(cx, client, leg, status),
+                    Owner::Relay(_, server) | Owner::Page(server) => {
+                        self.calls.on_relayed_response(cx, client, server, Ok(&response));
+                    }
+                    Owner::Notify(id) => self.calls.on_notify_response(cx, client, id, status),
+                    Owner::Nobody | Owner::Bye(_) => {
+                        if !self.calls.on_early_update_response(cx, client, Some(&response))
+                            && !status.is_some_and(Status::is_provisional)
+                        {
+                            cx.disown(client);
+                        }
+                    }
+                }
+            }
+            sip::Event::Failed { client, why } => self.on_failed(client, why),
+        }
+    }
+
+    fn on_failed(&mut self, client: sip::ClientId, why: Failure) {
+        let cx = &mut self.core;
+        let Some(owner) = cx.owner(client) else { return };
+        match owner {
+            Owner::Invite(leg) => self.calls.on_invite_failed(cx, client, leg, why),
+            Owner::Reinvite(leg) | Owner::Update(leg) => self.calls.on_session_failed(cx, client, leg, why),
+            Owner::Refresh(leg) => self.calls.on_refresh_response(cx, client, leg, Err(why)),
+            Owner::Probe(leg) => self.calls.on_probe_response(cx, client, leg, None),
+            Owner::Relay(_, server) | Owner::Page(server) => {
+                self.calls.on_relayed_response(cx, client, server, Err(why));
+            }
+            Owner::Notify(id) => {
+                if why == Failure::Transport && cx.fall_back(client).is_some() {
+                    return;
+                }
+                self.calls.on_notify_response(cx, client, id, None);
+            }
+            Owner::Nobody | Owner::Bye(_) => {
+                if why == Failure::Transport && cx.fall_back(client).is_some() {
+                    return;
+                }
+                if !self.calls.on_early_update_response(cx, client, None) {
+                    cx.disown(client);
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        if request.to_tag().is_some() {
+            self.on_dialog_request(server, request, flow);
+            return;
+        }
+        match request.method() {
+            Method::Invite => self.on_invite(server, request, flow),
+            Method::Register => self.on_register(server, request, flow),
+            Method::Options => self.on_options(server, request),
+            Method::Message => self.on_page(server, request, flow),
+            Method::Refer => {
+                if let Some(sender) = self.sender(server, request, &flow) {
+                    let party = self.party_of(&sender, request, &flow);
+                    self.calls.on_refer_outside(&mut self.core, server, request, flow, party);
+                }
+            }
+            Method::Subscribe => {
+                if self.sender(server, request, &flow).is_some() {
+                    // Nothing can be subscribed to yet; message-summary is not ours at all.
+                    let mut draft = Draft::response(request, Status::BAD_EVENT);
+                    let tag = self.core.fresh_tag();
+                    draft.to_tag(&tag).add(Name::AllowEvents, "refer");
+                    self.core.tx.respond(self.core.now, server, &draft);
+                }
+            }
+            Method::Publish => self.core.reply(server, request, Status::BAD_EVENT, None),
+            Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Notify => {
+                self.core.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+            }
+            Method::Ack | Method::Cancel => {}
+            Method::Other(_) => self.core.reply(server, request, Status::NOT_IMPLEMENTED, None),
+        }
+    }
+
+    fn on_dialog_request(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        let Some(leg) = self.calls.leg_of(request) else {
+            let refer_event = request
+                .get(Name::Event)
+                .is_some_and(|v| v.split(';').next().unwrap_or_default().trim() == "refer");
+            if request.method() == Method::Subscribe && refer_event {
+                self.calls.on_refer_subscribe(&mut self.core, server, request);
+            } else if request.method() == Method::Options {
+                self.on_options(server, request);
+            } else {
+                self.core.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+            }
+            return;
+        };
+        match request.method() {
+            Method::Refer => {
+                if self.may_refer(leg, server, request, &flow) {
+                    self.calls.on_refer(&mut self.core, leg, server, request);
+                }
+            }
+            Method::Subscribe => self.calls.on_refer_subscribe(&mut self.core, server, request),
+            Method::Invite if self.resumes_parked(leg, request) => {
+                self.resume_is_retrieve(leg, server, request)
+            }
+            _ => self.calls.on_request(&mut self.core, leg, server, request),
+        }
+    }
+
+    /// A REFER spends somebody's money: one that does not come from where the dialog lives must prove who sent it.
+    fn may_refer(&mut self, leg: LegId, server: ServerId, request: &Message, flow: &Flow) -> bool {
+        let Some(known) = self.calls.leg(leg) else { return false };
+        if known.flow().remote == flow.remote {
+            return true;
+        }
+        let user = known.party.user.clone();
+        match self.sender(server, request, flow) {
+            Some(Sender::User(sender)) if Some(&sender) == user.as_ref() => true,
+            Some(_) => {
+                self.core.reply(server, request, Status::FORBIDDEN, None);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Who sent a request outside any dialog. `None`: the request is answered already (challenged or refused).
+    pub(super) fn sender(&mut self, server: ServerId, request: &Message, flow: &Flow) -> Option<Sender> {
+        let has_credentials = request.get(Name::Authorization).is_some();
+        if !has_credentials && let Some(trunk) = self.config.trunk_of(flow.remote.ip()) {
+            return Some(Sender::Trunk(trunk.name.clone()));
+        }
+        match self.auth.verify(self.core.now, request, &self.directory) {
+            Verdict::Known { user } => Some(Sender::User(user)),
+            Verdict::Challenge { stale } => {
+                self.challenge(server, request, stale);
+                None
+            }
+            Verdict::Refused => {
+                self.core.event(
+                    "auth.refused",
+                    None,
+                    Some(request.call_id()),
+                    serde_json::json!({ "from": request.from(), "source": flow.remote.to_string() }),
+                );
+                // A wrong password and an unknown user look alike, and may try again with a fresh nonce.
+                self.challenge(server, request, false);
+                None
+            }
+        }
+    }
+
+    fn challenge(&mut self, server: ServerId, request: &Message, stale: bool) {
+        let mut draft = Draft::response(request, Status::UNAUTHORIZED);
+        let tag = self.core.fresh_tag();
+        draft.to_tag(&tag);
+        for value in self.auth.challenge(self.core.now, stale, &mut self.core.rng) {
+            draft.add(Name::WwwAuthenticate, value);
+        }
+        self.core.tx.respond(self.core.now, server, &draft);
+    }
+
+    fn on_register(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        // A trunk's address proves nothing about a user.
+        match self.auth.verify(self.core.now, request, &self.directory) {
+            Verdict::Known { user } => {
+                let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
+                let status = draft.status();
+                self.core.tx.respond(self.core.now, server, &draft);
+                self.write_behind(writes);
+                if status == Some(Status::OK) {
+                    let bindings = self.registrar.bindings(self.core.now, &user).len();
+                    let detail = serde_json::json!({ "user": user, "bindings": bindings, "source": flow.remote.to_string() });
+                    self.core.event("user.registered", None, Some(request.call_id()), detail);
+                }
+            }
+            Verdict::Challenge { stale } => self.challenge(server, request, stale),
+            Verdict::Refused => {
+                self.core.event(
+                    "auth.refused",
+                    None,
+                    Some(request.call_id()),
+                    serde_json::json!({ "from": request.from(), "source": flow.remote.to_string() }),
+                );
+                self.challenge(server, request, false);
+            }
+        }
+    }
+
+    fn on_options(&mut self, server: ServerId, request: &Message) {
+        let mut draft = Draft::response(request, Status::OK);
+        let tag = self.core.fresh_tag();
+        draft
+            .to_tag(&tag)
+            .add(Name::Allow, ALLOW)
+            .add(Name::Supported, SUPPORTED)
+            .add(Name::Accept, "application/sdp, message/sipfrag");
+        self.core.tx.respond(self.core.now, server, &draft);
+    }
+
+    /// A MESSAGE outside any call goes to the best binding of its addressee (RFC 3428).
+    fn on_page(&mut self, server: ServerId, request: &Message, flow: Flow) {
+        let Some(sender) = self.sender(server, request, &flow) else { return };
+        let party = self.party_of(&sender, request, &flow);
+        let candidates = match self.phones_for(request.uri()) {
+            Ok(candidates) => candidates,
+            Err(rejection) => {
+                self.core.reply(server, request, rejection.status, rejection.reason.as_deref());
+                return;
+            }
+        };
+        let Some(best) = candidates.first() else {
+            self.core.reply(server, request, Status::TEMPORARILY_UNAVAILABLE, None);
+            return;
+        };
+        let headers = crate::call::Headers::presenting(&self.core, &party, None);
+        let content_type = request.content_type().unwrap_or("text/plain").to_owned();
+        self.send_message(best, &headers.from, &content_type, request.body(), Owner::Page(server));
+    }
+}

@@ -1,0 +1,143 @@
+//! What calls and orbits tell the engine.
+
+use switchyard_sdk::ext::call::Ended;
+use switchyard_sdk::types::LegId;
+
+use super::record::StoreOwner;
+use super::timers::Timer;
+use super::{Engine, Output, StoreId};
+use crate::call::{Failed, Notice, Origin, Rejection};
+use crate::orbit::OrbitOutput;
+use crate::sip::Status;
+
+impl Engine {
+    pub(super) fn on_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Finished { origin, leg, result } => match origin {
+                Origin::Phone => {}
+                Origin::Plugin(waiter) => self.command_finished(waiter, result),
+                Origin::Refer(subscription) => self.transfer_over(subscription, leg, &result),
+                Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
+                Origin::Fallback(far) => self.fallback_over(far, &result),
+                Origin::Admin(request) => self.operation_for_admin(request, result),
+                Origin::Restore => self.restored(leg, &result),
+            },
+            Notice::Claim { operation, origin, number, party } => {
+                let verdict = self
+                    .orbits
+                    .claim_now(self.core.now, &number, party)
+                    .map_err(|refusal| Failed { code: refusal.code, status: 486, text: refusal.text });
+                if let (Ok(()), Origin::Plugin(waiter)) = (&verdict, origin) {
+                    self.recalls.insert(waiter, number.clone());
+                }
+                if let (Ok(()), Origin::Admin(request)) = (&verdict, origin) {
+                    self.retrievals.insert(request, number.clone());
+                }
+                self.calls.permit(&mut self.core, operation, verdict);
+            }
+            Notice::Ended { leg, party, by_party, reason, call_id, .. } => {
+                let detail = serde_json::json!({ "leg": leg.0, "party": party.uri, "by_party": by_party, "reason": reason });
+                self.core.event("leg.ended", None, Some(&call_id), detail);
+                self.core.timers.cancel(Timer::HoldWait(leg));
+                self.restoring_ended(leg);
+                self.restarts.remove(&leg);
+                self.orbits.leg_ended(self.core.now, leg);
+                for waiter in self.watches.remove(&leg).unwrap_or_default() {
+                    let ended = Ended { by_party, reason: reason.clone() };
+                    self.answer(waiter, Ok(&ended));
+                }
+                let twins: Vec<LegId> =
+                    self.calls.legs().filter(|other| other.twin == Some(leg)).map(|other| other.id).collect();
+                for twin in twins {
+                    self.twin_ended(twin);
+                }
+            }
+            Notice::Referred(referral) => self.on_referred(*referral),
+            Notice::Held { leg, held } => {
+                if held {
+                    self.held(leg);
+                }
+            }
+            Notice::Answered { caller, callee } => {
+                let call_id = self.calls.leg(caller).map(|leg| leg.dialog.call_id.clone());
+                let who = self.calls.leg(callee).map(|leg| leg.party.uri.clone());
+                let detail = serde_json::json!({ "caller": caller.0, "callee": callee.0, "by": who });
+                self.core.event("call.answered", None, call_id.as_deref(), detail);
+            }
+            Notice::Cancelled { leg } => {
+                if let Some(leg) = self.calls.leg_mut(leg) {
+                    leg.waiting_offer = None;
+                }
+            }
+        }
+    }
+
+    /// A phone has put a call on hold: a park by dialling of the same phone may be waiting for just that.
+    fn held(&mut self, leg: LegId) {
+        let Some(party) = self.calls.leg(leg).map(|leg| leg.party.clone()) else { return };
+        let waiting = self
+            .calls
+            .legs()
+            .find(|other| {
+                other.waiting_offer.is_some()
+                    && other.party.user == party.user
+                    && other.party.device == party.device
+            })
+            .map(|other| other.id);
+        if let Some(waiting) = waiting {
+            self.hold_wait_over(waiting);
+        }
+    }
+
+    /// A phone took the place of another one of its user.
+    fn replaced(&mut self, replaced: LegId, worked: bool) {
+        if worked {
+            let rejection = Rejection::because(Status::OK, "Replaced");
+            self.calls.release(&mut self.core, replaced, &rejection);
+        } else {
+            let stranded: Vec<LegId> = self
+                .calls
+                .legs()
+                .filter(|leg| {
+                    leg.incoming.as_ref().is_some_and(|incoming| incoming.branches.is_empty())
+                        && leg.busy.is_none()
+                        && leg.waiting_offer.is_none()
+                        && leg.replaces == Some(replaced)
+                })
+                .map(|leg| leg.id)
+                .collect();
+            for leg in stranded {
+                self.reject(leg, Rejection::new(Status::TEMPORARILY_UNAVAILABLE));
+            }
+        }
+    }
+
+    pub(super) fn on_orbit(&mut self, output: OrbitOutput) {
+        match output {
+            OrbitOutput::Answer { waiter, result } => match result {
+                Ok(value) => self.answer(waiter, Ok(&value)),
+                Err(refusal) => {
+                    let status = crate::call::status_for(refusal.code).0;
+                    self.answer::<serde_json::Value>(waiter, Err((&refusal, status)));
+                }
+            },
+            OrbitOutput::Store { ticket, transaction } => {
+                let request = StoreId(self.core.fresh_id());
+                self.stores.insert(request, StoreOwner::Orbit(ticket));
+                self.core.emit(Output::Store { request, transaction });
+            }
+            OrbitOutput::Event { what, code, number, mut detail } => {
+                let leg = self.orbits.occupant(&number).and_then(|occupant| occupant.leg);
+                let call_id = leg.and_then(|leg| self.calls.leg(leg)).map(|leg| leg.dialog.call_id.clone());
+                if let Some(detail) = detail.as_object_mut() {
+                    detail.insert("number".to_owned(), number.clone().into());
+                }
+                self.core.event(what, code.map(|code| code.0), call_id.as_deref(), detail);
+                if what == "orbit.freed" {
+                    self.clear_parker(&number);
+                }
+            }
+            OrbitOutput::Unattended { number, .. } => self.look_after(&number),
+        }
+    }
+}

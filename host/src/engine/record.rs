@@ -1,0 +1,146 @@
+//! The store's side of the engine: writes, mirrors, and the calls that a restart takes up again.
+
+use switchyard_sdk::types::LegId;
+
+use super::command::background;
+use super::{AdminId, Engine, Output, StoreId};
+use crate::admin::Refused;
+use crate::call::{Done, Failed, LegFacts, Rejection};
+use crate::media::Playlist;
+use crate::sip::Status;
+use crate::store::{
+    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
+};
+
+/// Who waits for an answer of the store.
+#[derive(Debug)]
+pub(super) enum StoreOwner {
+    /// The orbit service.
+    Orbit(u64),
+    /// An administrative request.
+    Admin {
+        /// The request.
+        request: AdminId,
+        /// What it is told if all went well.
+        answer: serde_json::Value,
+        /// What then holds.
+        change: Change,
+    },
+    /// Nobody: written behind.
+    Nobody,
+}
+
+impl Engine {
+    /// Writes without waiting: registrations.
+    pub(super) fn write_behind(&mut self, mut operations: Vec<Operation>) {
+        while !operations.is_empty() {
+            let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
+            let transaction = Transaction { expect: Vec::new(), operations, durability: Durability::Relaxed };
+            self.write(transaction, StoreOwner::Nobody);
+            operations = rest;
+        }
+    }
+
+    pub(super) fn write(&mut self, transaction: Transaction, owner: StoreOwner) {
+        let request = StoreId(self.core.fresh_id());
+        self.stores.insert(request, owner);
+        self.core.emit(Output::Store { request, transaction });
+    }
+
+    pub(super) fn stored(&mut self, request: StoreId, result: Result<Outcome, StoreError>) {
+        let Some(owner) = self.stores.remove(&request) else { return };
+        match owner {
+            StoreOwner::Orbit(ticket) => self.orbits.stored(self.core.now, ticket, result),
+            StoreOwner::Admin { request, answer, change } => {
+                let answer = match result {
+                    Ok(Outcome::Committed { .. }) => {
+                        self.store_changed(&change);
+                        Ok(answer)
+                    }
+                    Ok(Outcome::Conflict { .. }) => Err(Refused {
+                        status: 409,
+                        code: None,
+                        text: "somebody else changed it at the same time; look and try again".to_owned(),
+                    }),
+                    Err(error) => Err(Refused { status: 503, code: Some(35105), text: error.to_string() }),
+                };
+                self.core.emit(Output::Admin { request, answer });
+            }
+            StoreOwner::Nobody => {
+                if let Err(error) = result {
+                    let detail = serde_json::json!({ "error": error.to_string() });
+                    self.core.event("store.failed", Some(35105), None, detail);
+                }
+            }
+        }
+    }
+
+    /// A record we mirror has changed.
+    pub(super) fn store_changed(&mut self, change: &Change) {
+        self.directory.apply(change);
+        if let Err(error) = self.orbits.apply(self.core.now, change) {
+            let detail = serde_json::json!({ "key": change.key, "error": error.to_string() });
+            self.core.event("store.bad_range", None, None, detail);
+        }
+    }
+
+    /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
+        for call in self.orbits.restore(self.core.now, snapshot) {
+            let number = call.number().to_owned();
+            let Ok(facts) = serde_json::from_value::<LegFacts>(call.facts().clone()) else {
+                let detail = serde_json::json!({ "number": number });
+                self.core.event("park.unreadable", None, None, detail);
+                self.orbits.forget(self.core.now, &number);
+                continue;
+            };
+            let playlist = Playlist { prompts: Vec::new(), then: background(&call.record.terms.music) };
+            let (leg, _) = self.calls.restore(&mut self.core, facts, playlist);
+            self.restoring.insert(leg, call);
+        }
+    }
+
+    /// The phone of a recorded call has answered, or not.
+    pub(super) fn restored(&mut self, leg: LegId, result: &Result<Done, Failed>) {
+        let Some(call) = self.restoring.remove(&leg) else { return };
+        let number = call.number().to_owned();
+        let handler = self
+            .orbits
+            .ranges()
+            .find(&number)
+            .map(|range| range.kind().to_owned())
+            .and_then(|kind| self.plugins.for_kind(&kind));
+        match (result, handler) {
+            (Ok(_), Some(instance)) => {
+                let flow = self.resume(instance, call.resume(leg));
+                self.orbits.adopted(self.core.now, &number, leg, flow);
+                let detail = serde_json::json!({ "number": number, "leg": leg.0 });
+                self.core.event("park.taken_up", None, None, detail);
+            }
+            (outcome, _) => {
+                let why = match outcome {
+                    Ok(_) => "no plugin handles this orbit any more".to_owned(),
+                    Err(failed) => failed.text.clone(),
+                };
+                let detail = serde_json::json!({ "number": number, "reason": why });
+                self.core.event("park.lost", None, None, detail);
+                self.orbits.forget(self.core.now, &number);
+                self.calls.release(
+                    &mut self.core,
+                    leg,
+                    &Rejection::because(Status::TEMPORARILY_UNAVAILABLE, why),
+                );
+            }
+        }
+    }
+
+    /// A leg made from a record ended before its phone had answered.
+    pub(super) fn restoring_ended(&mut self, leg: LegId) {
+        if let Some(call) = self.restoring.remove(&leg) {
+            let detail =
+                serde_json::json!({ "number": call.number(), "reason": "the phone does not know the call" });
+            self.core.event("park.lost", None, None, detail);
+            self.orbits.forget(self.core.now, call.number());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Names to phones: who somebody is, which phones ring for a URI, and where a trunk is (RFC 3263).
+
+use std::net::SocketAddr;
+
+use switchyard_sdk::types::{LegId, Party};
+
+use super::dispatch::Sender;
+use super::{Engine, Output, QueryId};
+use crate::call::{Candidate, Headers, Origin, Rejection, Ringing, Trunk};
+use crate::config;
+use crate::directory::User;
+use crate::net::{Flow, Protocol};
+use crate::registrar::Binding;
+use crate::sip::{Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
+
+/// Where a call goes.
+pub(super) enum Destination {
+    /// Phones of a user.
+    Phones(Vec<Candidate>),
+    /// Out through a trunk.
+    Trunk {
+        /// Which.
+        name: String,
+        /// The number to dial there.
+        number: String,
+    },
+}
+
+/// Why a trunk's address is being looked up.
+pub(super) enum Purpose {
+    /// A call goes there.
+    Call {
+        /// The caller.
+        leg: LegId,
+        /// What the INVITE says.
+        headers: Headers,
+    },
+    /// A waiting leg is to be connected there.
+    Ring {
+        /// For whom.
+        origin: Origin,
+        /// Who waits.
+        leg: LegId,
+        /// How it rings.
+        ringing: Box<Ringing>,
+    },
+}
+
+/// A look-up under way.
+pub(super) struct Resolving {
+    trunk: String,
+    number: String,
+    purpose: Purpose,
+}
+
+/// What a leg must know of a trunk.
+pub(super) fn trunk(trunk: &config::Trunk) -> Trunk {
+    Trunk {
+        name: trunk.name.clone(),
+        credentials: trunk
+            .user
+            .clone()
+            .zip(trunk.password.as_ref().map(|password| password.reveal().to_owned())),
+        hidden_forks: trunk.forks == config::Forks::Hidden,
+    }
+}
+
+impl Engine {
+    /// Who sent a request, as plugins and phones are told.
+    pub(super) fn party_of(&self, sender: &Sender, request: &Message, flow: &Flow) -> Party {
+        let from = NameAddr::parse(request.from()).ok();
+        match sender {
+            Sender::User(name) => {
+                let contact = request.contact().map(|contact| contact.uri.to_string());
+                let device = self
+                    .registrar
+                    .binding_for(self.core.now, name, flow, contact.as_deref())
+                    .map(|binding| binding.id.clone());
+                match self.directory.user(name) {
+                    Some(user) => Party { device, ..self.party(user) },
+                    None => Party::default(),
+                }
+            }
+            Sender::Trunk(name) => {
+                let inside =
+                    self.config.trunk(name).is_some_and(|trunk| trunk.caller == config::Caller::Inside);
+                let uri = from.as_ref().map(|from| from.uri.to_string()).unwrap_or_default();
+                Party {
+                    uri,
+                    display: from.and_then(|from| from.display),
+                    may_retrieve: inside,
+                    outside: !inside,
+                    ..Party::default()
+                }
+            }
+        }
+    }
+
+    /// A user of ours.
+    pub(super) fn party(&self, user: &User) -> Party {
+        Party {
+            user: Some(user.name.clone()),
+            uri: self.core.uri_of(&user.name),
+            display: user.display.clone().or_else(|| Some(user.name.clone())),
+            extension: user.extension.clone(),
+            pool: Some(user.pool.clone()),
+            may_park: user.may_park,
+            may_retrieve: user.may_retrieve,
+            pickup_group: user.pickup_group.clone(),
+            outside: false,
+            device: None,
+        }
+    }
+
+    /// Where a URI leads, for a caller.
+    pub(super) fn destination(&self, uri: &Uri, caller: &Party) -> Result<Destination, Rejection> {
+        let user_part = uri.user_unescaped().ok_or_else(|| Rejection::new(Status::ADDRESS_INCOMPLETE))?;
+        let dialled = user_part.split(';').next().unwrap_or_default();
+        // RFC 3966 §3: visual separators mean nothing.
+        let digits = if uri.scheme == Scheme::Tel {
+            dialled.replace(['-', '.', '(', ')'], "")
+        } else {
+            dialled.to_owned()
+        };
+        let dialled = digits.as_str();
+        if let Some(user) = self.directory.resolve(dialled) {
+            let phones = self.phones_of(user, None);
+            if phones.is_empty() {
+                return Err(Rejection::because(Status::TEMPORARILY_UNAVAILABLE, "Not registered"));
+            }
+            return Ok(Destination::Phones(phones));
+        }
+        if let Some((trunk, number)) = self.config.route(dialled) {
+            // Who came in through a trunk does not go out through one on our bill.
+            if caller.outside {
+                return Err(Rejection::because(Status::FORBIDDEN, "Not for callers from outside"));
+            }
+            return Ok(Destination::Trunk { name: trunk.name.clone(), number });
+        }
+        Err(Rejection::new(Status::NOT_FOUND))
+    }
+
+    /// The phones a URI of ours leads to, for what is not a call.
+    pub(super) fn phones_for(&self, uri: &str) -> Result<Vec<Candidate>, Rejection> {
+        let uri = Uri::parse(uri).map_err(|_| Rejection::new(Status::BAD_REQUEST))?;
+        if !self.core.is_ours(&uri) {
+            return Err(Rejection::new(Status::NOT_FOUND));
+        }
+        let user_part = uri.user_unescaped().unwrap_or_default();
+        let user = self.directory.resolve(&user_part).ok_or_else(|| Rejection::new(Status::NOT_FOUND))?;
+        Ok(self.phones_of(user, None))
+    }
+
+    /// Every phone of a user, best first; `device` before all others.
+    pub(super) fn phones_of(&self, user: &User, device: Option<&str>) -> Vec<Candidate> {
+        // The flows of one phone are ways to one bell (RFC 5626 §7): the best of each is rung.
+        let phones = self.registrar.phones(self.core.now, &user.name);
+        let mut bindings: Vec<&Binding> =
+            phones.into_iter().filter_map(|flows| flows.into_iter().next()).collect();
+        if let Some(device) = device {
+            bindings.sort_by_key(|binding| binding.id != device);
+        }
+        bindings.into_iter().map(|binding| self.candidate(user, binding)).collect()
+    }
+
+    fn candidate(&self, user: &User, binding: &Binding) -> Candidate {
+        let party = Party { device: Some(binding.id.clone()), ..self.party(user) };
+        Candidate {
+            uri: binding.contact.clone(),
+            to: format!("<{}>", self.core.uri_of(&user.name)),
+            routes: binding.path.clone(),
+            flow: binding.flow,
+            party,
+            trunk: None,
+        }
+    }
+
+    /// Finds out where a trunk is; then goes on with what it is wanted for.
+    pub(super) fn resolve_trunk(&mut self, name: &str, number: &str, purpose: Purpose) {
+        let resolving = Resolving { trunk: name.to_owned(), number: number.to_owned(), purpose };
+        let to = self.config.trunk(name).and_then(|trunk| trunk.to.clone());
+        let Some(uri) = to.and_then(|to| Uri::parse(&to).ok()) else {
+            self.trunk_failed(resolving.purpose, "the trunk takes no calls");
+            return;
+        };
+        let protocol = uri.params.get("transport").and_then(Protocol::parse);
+        let host = uri.host.trim_matches(['[', ']']);
+        if let Ok(ip) = host.parse() {
+            let protocol = protocol.unwrap_or(Protocol::Udp);
+            let address = SocketAddr::new(ip, uri.port.unwrap_or(protocol.default_port()));
+            self.trunk_found(resolving, &[(protocol, address)]);
+            return;
+        }
+        let query = QueryId(self.core.fresh_id());
+        let (host, port, secure) = (host.to_owned(), uri.port, uri.scheme == Scheme::Sips);
+        self.resolving.insert(query, resolving);
+        self.core.emit(Output::Resolve { query, host, port, protocol, secure });
+    }
+
+    pub(super) fn resolved(&mut self, query: QueryId, targets: &[(Protocol, SocketAddr)]) {
+        if let Some(resolving) = self.resolving.remove(&query) {
+            self.trunk_found(resolving, targets);
+        }
+    }
+
+    fn trunk_found(&mut self, resolving: Resolving, targets: &[(Protocol, SocketAddr)]) {
+        let Resolving { trunk: name, number, purpose } = resolving;
+        let to =
+            self.config.trunk(&name).and_then(|trunk| trunk.to.clone()).and_then(|to| Uri::parse(&to).ok());
+        let Some(mut uri) = to else { return };
+        uri.user = Some(number.clone());
+        let uri = uri.to_string();
+        let candidates: Vec<Candidate> = targets
+            .iter()
+            .filter_map(|(protocol, address)| self.core.flow_to(*protocol, *address))
+            .map(|flow| Candidate {
+                uri: uri.clone(),
+                to: format!("<{uri}>"),
+                routes: Vec::new(),
+                flow,
+                party: Party {
+                    uri: uri.clone(),
+                    display: Some(number.clone()),
+                    outside: true,
+                    ..Party::default()
+                },
+                trunk: self.trunks.get(&name).cloned(),
+            })
+            .collect();
+        if candidates.is_empty() {
+            self.trunk_failed(purpose, "the trunk's address is not known");
+            return;
+        }
+        match purpose {
+            Purpose::Call { leg, headers } => self.calls.hunt(&mut self.core, leg, candidates, headers),
+            Purpose::Ring { origin, leg, mut ringing } => {
+                ringing.groups = candidates.into_iter().map(|candidate| vec![candidate]).collect();
+                self.calls.ring(&mut self.core, origin, leg, *ringing);
+            }
+        }
+    }
+
+    fn trunk_failed(&mut self, purpose: Purpose, why: &str) {
+        match purpose {
+            Purpose::Call { leg, .. } => {
+                self.reject(leg, Rejection::because(Status::SERVICE_UNAVAILABLE, why))
+            }
+            // Nothing rings: the operation fails by itself, with the status of an empty list.
+            Purpose::Ring { origin, leg, ringing } => {
+                self.calls.ring(&mut self.core, origin, leg, *ringing);
+            }
+        }
+    }
+
+    /// Sends a MESSAGE outside any dialog.
+    pub(super) fn send_message(
+        &mut self,
+        to: &Candidate,
+        from: &str,
+        content_type: &str,
+        body: bytes::Bytes,
+        owner: super::core::Owner,
+    ) {
+        let mut draft = Draft::request(Method::Message, &to.uri);
+        let tag = self.core.fresh_tag();
+        let call_id = format!("{}@{}", self.core.fresh_tag(), self.core.identity.host);
+        for route in &to.routes {
+            draft.add(Name::Route, route);
+        }
+        draft
+            .add(Name::From, format!("{from};tag={tag}"))
+            .add(Name::To, &to.to)
+            .add(Name::CallId, call_id)
+            .add(Name::CSeq, "1 MESSAGE")
+            .body(content_type, body);
+        self.core.request(to.flow, draft, owner);
+    }
+}
