@@ -180,10 +180,7 @@ impl Engine {
                 tracing::debug!(%flow, reason, "could not send");
                 self.core.tx.send_failed(now, flow);
             }
-            Input::ConnectionClosed { connection } => {
-                let gone = self.registrar.connection_closed(connection);
-                self.write_behind(gone);
-            }
+            Input::ConnectionClosed { connection } => self.registrar.connection_closed(connection),
             Input::Resolved { query, targets } => self.resolved(query, &targets),
             Input::Stored { request, result } => self.stored(request, result),
             Input::StoreChanged(change) => self.store_changed(&change),

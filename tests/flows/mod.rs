@@ -1,0 +1,5 @@
+//! Call flows in simulated time.
+
+mod calls;
+mod park;
+mod transfer;

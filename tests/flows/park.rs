@@ -1,0 +1,1 @@
+//! Call Park through the real plugin library.

@@ -1,0 +1,10 @@
+//! A world in one test: the real engine, the real plugin libraries, phones that act, simulated time and network.
+//!
+//! Nothing here waits or reads a clock. One seed decides everything; the same seed gives the same ladder.
+
+mod ladder;
+mod phone;
+mod world;
+
+pub use phone::{CallId, OnRing, Phone};
+pub use world::{World, WorldOptions};

@@ -1,0 +1,583 @@
+//! The world: one host, its store and media as models, phones, a network with delay, loss and repetition.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use switchyard_host::admin::{Refused, Request};
+use switchyard_host::config::{self, Config};
+use switchyard_host::directory::User;
+use switchyard_host::engine::{AdminId, Engine, Event, Input, Options, Output};
+use switchyard_host::media;
+use switchyard_host::net::{Flow, Listener, Protocol};
+use switchyard_host::orbit::put_operation;
+use switchyard_host::plugin::Plugins;
+use switchyard_host::policy::Bundle;
+use switchyard_host::sip::Message;
+use switchyard_host::store::{Expect, Operation, Outcome, Record, Snapshot, StoreError, Transaction};
+use switchyard_host::time::{Instant, Now, Utc};
+
+use super::ladder;
+use super::phone::{CallId, OnRing, Phone};
+
+/// 2026-11-20T00:00:00Z: when simulated worlds begin.
+const EPOCH_MS: u64 = 1_795_132_800_000;
+
+/// What a world begins with.
+pub struct WorldOptions {
+    pub seed: u64,
+    /// More lines of the configuration.
+    pub config: String,
+    /// Policy files by name; `default.lua` if it is the only one needed may be left out.
+    pub policies: Vec<(String, String)>,
+    /// The plugin libraries to load; none: an empty directory.
+    pub plugins: &'static [&'static str],
+}
+
+impl Default for WorldOptions {
+    fn default() -> Self {
+        Self { seed: 7, config: String::new(), policies: Vec::new(), plugins: &["call_park", "group_pickup"] }
+    }
+}
+
+enum Pending {
+    ToHost(Flow, Bytes),
+    ToPhone(usize, Bytes),
+    Host(Input),
+}
+
+pub struct World {
+    pub engine: Option<Engine>,
+    pub phones: Vec<Phone>,
+    pub events: Vec<Event>,
+    pub admin: BTreeMap<u64, Result<serde_json::Value, Refused>>,
+    pub store: Snapshot,
+    /// The store answers every write with this, while it is set.
+    pub store_fails: bool,
+    /// One in that many messages is lost; 0: none.
+    pub lose_one_in: u32,
+    /// Streams that send now: stream to destination and playlist.
+    pub streams: BTreeMap<u64, Stream>,
+    /// Whether traffic goes into the ladder.
+    pub record: bool,
+    config: Arc<Config>,
+    bundle: Arc<Bundle>,
+    options: WorldOptions,
+    start: Instant,
+    now: Instant,
+    pending: BTreeMap<(Instant, u64), Pending>,
+    sequence: u64,
+    latency: Duration,
+    ladder: Vec<String>,
+    rng: ChaCha12Rng,
+    next_admin: u64,
+    next_port: u16,
+    /// The host's monotonic clock starts again with the host.
+    host_started: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub remote: Option<SocketAddr>,
+    pub playlist: media::Playlist,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(WorldOptions::default())
+    }
+
+    pub fn with(options: WorldOptions) -> Self {
+        let text = format!(
+            r#"
+[host]
+name = "fe1"
+pool = "east"
+data_dir = "var"
+[sip]
+domain = "example.test"
+listen = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
+[media]
+address = "192.0.2.1"
+[[pools]]
+name = "east"
+[[orbits]]
+name = "east-park"
+from = "7000"
+to = "7099"
+kind = "call-park"
+pool = "east"
+{}
+{}
+"#,
+            users(),
+            options.config
+        );
+        let config = match config::parse(&PathBuf::from("world.toml"), &text) {
+            Ok(config) => Arc::new(config),
+            Err(errors) => {
+                panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            }
+        };
+        let mut files = options.policies.clone();
+        if !files.iter().any(|(name, _)| name == "default.lua") {
+            let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
+            files.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
+        }
+        let bundle = Arc::new(Bundle::of(files));
+        let mut store = Snapshot::default();
+        let mut revision = 0;
+        let mut put = |operation: Operation| {
+            if let Operation::Put { key, value } = operation {
+                revision += 1;
+                store.records.insert(key, Record { value, revision });
+            }
+        };
+        for range in &config.orbits {
+            put(put_operation(range));
+        }
+        for user in &config.users {
+            put(User::from_config(user, &config.sip.domain).put());
+        }
+        store.revision = revision;
+        let rng = ChaCha12Rng::seed_from_u64(options.seed);
+        let mut world = Self {
+            engine: None,
+            phones: Vec::new(),
+            events: Vec::new(),
+            admin: BTreeMap::new(),
+            store,
+            store_fails: false,
+            lose_one_in: 0,
+            streams: BTreeMap::new(),
+            record: false,
+            config,
+            bundle,
+            options,
+            start: Instant::ZERO,
+            now: Instant::after_start(Duration::from_secs(1)),
+            pending: BTreeMap::new(),
+            sequence: 0,
+            latency: Duration::from_millis(10),
+            ladder: Vec::new(),
+            rng,
+            next_admin: 1,
+            next_port: 20_000,
+            host_started: Instant::ZERO,
+        };
+        world.start_host();
+        world
+    }
+
+    /// Registers phones of these users, one each, and forgets what went over the wire for it.
+    pub fn phones<const N: usize>(&mut self, names: [&str; N]) -> [usize; N] {
+        let ids = names.map(|name| self.add_phone(name));
+        for id in ids {
+            self.act(id, |phone| phone.register(3600));
+        }
+        self.run_for(Duration::from_secs(2));
+        for id in ids {
+            assert!(self.phones[id].registered, "{} could not register", self.phones[id].name);
+        }
+        ids
+    }
+
+    /// A phone of that user, not registered yet. The ladder calls further ones `bob2`, `bob3` …
+    pub fn add_phone(&mut self, user: &str) -> usize {
+        let number = self.phones.len() as u8 + 1;
+        let host = self.host_address();
+        let mut phone = Phone::new(user, number, host, "example.test", self.options.seed);
+        let others = self.phones.iter().filter(|phone| phone.user == user).count();
+        if others > 0 {
+            phone.name = format!("{user}{}", others + 1);
+        }
+        self.phones.push(phone);
+        self.phones.len() - 1
+    }
+
+    pub fn host_address(&self) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 5060))
+    }
+
+    /// (Re)starts the host with what is in the store.
+    pub fn start_host(&mut self) {
+        let now = self.host_now_at_start();
+        let listeners = [Protocol::Udp, Protocol::Tcp]
+            .map(|protocol| Listener {
+                protocol,
+                local: self.host_address(),
+                advertised: self.host_address().to_string(),
+            })
+            .to_vec();
+        let mut seed = [0; 32];
+        self.rng.fill(&mut seed);
+        let options = Options {
+            config: self.config.clone(),
+            listeners,
+            seed,
+            snapshot: self.store.clone(),
+            bundle: self.bundle.clone(),
+            plugins: Plugins::load(plugin_dir(self.options.plugins), None, &scratch()),
+        };
+        let engine = match Engine::new(now, options) {
+            Ok(engine) => engine,
+            Err(error) => panic!("{error}"),
+        };
+        self.engine = Some(engine);
+        self.drain_host();
+    }
+
+    /// `kill -9`: memory is gone, the store stays, messages on their way to the host are lost.
+    pub fn kill_host(&mut self) {
+        self.engine = None;
+        self.streams.clear();
+        self.pending.retain(|_, pending| matches!(pending, Pending::ToPhone(..)));
+    }
+
+    fn host_now_at_start(&mut self) -> Now {
+        self.host_started = self.now;
+        self.host_now()
+    }
+
+    fn host_now(&self) -> Now {
+        Now { instant: Instant::after_start(self.now - self.host_started), utc: self.utc() }
+    }
+
+    fn utc(&self) -> Utc {
+        Utc(EPOCH_MS) + (self.now - Instant::ZERO)
+    }
+
+    fn phone_now(&self) -> Now {
+        Now { instant: self.now, utc: self.utc() }
+    }
+
+    /// Lets a phone do something, and sends what it then says.
+    pub fn act<T>(&mut self, phone: usize, what: impl FnOnce(&mut Phone) -> T) -> T {
+        let now = self.phone_now();
+        self.phones[phone].set_now(now);
+        let result = what(&mut self.phones[phone]);
+        self.drain_phone(phone);
+        result
+    }
+
+    /// A policy file is edited while the host runs.
+    pub fn edit_policies(&mut self, files: &[(&str, &str)]) {
+        let mut all: Vec<(String, String)> =
+            files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        if !all.iter().any(|(name, _)| name == "default.lua") {
+            let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
+            all.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
+        }
+        self.bundle = Arc::new(Bundle::of(all));
+        self.host_gets(Input::Policy(self.bundle.clone()));
+    }
+
+    /// Hands the host something at once.
+    pub fn host_gets(&mut self, input: Input) {
+        let now = self.host_now();
+        if let Some(engine) = self.engine.as_mut() {
+            engine.handle(now, input);
+        }
+        self.drain_host();
+    }
+
+    /// Asks the administrative interface; runs until it has answered.
+    pub fn ask(&mut self, what: Request) -> Result<serde_json::Value, Refused> {
+        let id = self.ask_later(what);
+        for _ in 0..600 {
+            if let Some(answer) = self.admin.remove(&id) {
+                return answer;
+            }
+            self.run_for(Duration::from_millis(100));
+        }
+        panic!("the host never answered");
+    }
+
+    /// Asks without waiting; the answer comes in `admin`.
+    pub fn ask_later(&mut self, what: Request) -> u64 {
+        let id = self.next_admin;
+        self.next_admin += 1;
+        self.host_gets(Input::Admin { request: AdminId(id), what });
+        id
+    }
+
+    /// Runs until that much time has passed.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.next_event().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Runs until nothing happens for five seconds.
+    pub fn run_until_quiet(&mut self) {
+        loop {
+            let quiet = self.now + Duration::from_secs(5);
+            match self.pending.keys().next() {
+                Some((at, _)) if *at <= quiet => {
+                    let at = *at;
+                    self.run_for((at - self.now).max(Duration::from_millis(1)));
+                }
+                _ => {
+                    let before = self.sequence;
+                    self.run_for(Duration::from_secs(5));
+                    if self.sequence == before {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let network = self.pending.keys().next().map(|(at, _)| *at);
+        let host = self
+            .engine
+            .as_ref()
+            .and_then(Engine::next_timeout)
+            .map(|at| self.host_started + at.since_start());
+        let phones = self.phones.iter().filter(|phone| !phone.dead).filter_map(Phone::next_timeout).min();
+        [network, host, phones].into_iter().flatten().min()
+    }
+
+    fn step(&mut self) {
+        while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            match entry.remove() {
+                Pending::ToHost(flow, bytes) => self.host_gets(Input::Received { flow, bytes }),
+                Pending::ToPhone(phone, bytes) => self.act(phone, |phone| phone.receive(bytes)),
+                Pending::Host(input) => self.host_gets(input),
+            }
+        }
+        let now = self.host_now();
+        if let Some(engine) = self.engine.as_mut() {
+            engine.on_timeout(now);
+        }
+        self.drain_host();
+        for phone in 0..self.phones.len() {
+            if !self.phones[phone].dead {
+                self.act(phone, Phone::on_timeout);
+            }
+        }
+    }
+
+    fn push(&mut self, delay: Duration, pending: Pending) {
+        self.sequence += 1;
+        self.pending.insert((self.now + delay, self.sequence), pending);
+    }
+
+    fn lost(&mut self) -> bool {
+        self.lose_one_in > 0 && self.rng.random_range(0..self.lose_one_in) == 0
+    }
+
+    fn note(&mut self, from: &str, to: &str, bytes: &Bytes) {
+        if !self.record {
+            return;
+        }
+        if let Ok(message) = Message::parse(bytes.clone()) {
+            self.ladder.push(ladder::line(self.start, self.now, from, to, &message));
+        }
+    }
+
+    fn drain_phone(&mut self, index: usize) {
+        while let Some((flow, bytes)) = self.phones[index].tx.poll_send() {
+            if self.phones[index].dead {
+                continue;
+            }
+            let name = self.phones[index].name.clone();
+            self.note(&name, "host", &bytes);
+            if !self.lost() {
+                let flow = Flow { local: flow.remote, remote: flow.local, ..flow };
+                self.push(self.latency, Pending::ToHost(flow, bytes));
+            }
+        }
+    }
+
+    fn drain_host(&mut self) {
+        loop {
+            let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) else { return };
+            match output {
+                Output::Send { flow, bytes } => {
+                    let Some(index) = self.phones.iter().position(|phone| phone.address == flow.remote)
+                    else {
+                        continue;
+                    };
+                    if flow.protocol == Protocol::Tcp {
+                        // These phones listen on UDP only.
+                        let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
+                        self.push(Duration::ZERO, Pending::Host(input));
+                        continue;
+                    }
+                    let name = self.phones[index].name.clone();
+                    self.note("host", &name, &bytes);
+                    if !self.lost() {
+                        self.push(self.latency, Pending::ToPhone(index, bytes));
+                    }
+                }
+                Output::Resolve { query, .. } => {
+                    self.push(self.latency, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
+                }
+                Output::Store { request, transaction } => {
+                    let result = self.commit(&transaction);
+                    self.push(Duration::from_millis(1), Pending::Host(Input::Stored { request, result }));
+                }
+                Output::Media(command) => self.on_media(command),
+                Output::Admin { request, answer } => {
+                    self.admin.insert(request.0, answer);
+                }
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    fn on_media(&mut self, command: media::Command) {
+        match command {
+            media::Command::Open { stream } => {
+                self.next_port += 2;
+                let local = SocketAddr::from(([192, 0, 2, 1], self.next_port));
+                self.streams.insert(stream.0, Stream { remote: None, playlist: media::Playlist::default() });
+                self.push(
+                    Duration::ZERO,
+                    Pending::Host(Input::Media(media::Event::Opened { stream, local })),
+                );
+            }
+            media::Command::Send { stream, remote, playlist, .. } => {
+                self.streams.insert(stream.0, Stream { remote: Some(remote), playlist });
+            }
+            media::Command::Pause { stream } => {
+                if let Some(stream) = self.streams.get_mut(&stream.0) {
+                    stream.remote = None;
+                }
+            }
+            media::Command::Close { stream } => {
+                self.streams.remove(&stream.0);
+            }
+        }
+    }
+
+    fn commit(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
+        if self.store_fails {
+            return Err(StoreError::Unavailable("switched off by the test".to_owned()));
+        }
+        let holds = transaction.expect.iter().all(|(key, expect)| {
+            let record = self.store.records.get(key);
+            match expect {
+                Expect::Absent => record.is_none(),
+                Expect::Present => record.is_some(),
+                Expect::Revision(revision) => record.is_some_and(|record| record.revision == *revision),
+            }
+        });
+        if !holds {
+            let current = transaction
+                .expect
+                .iter()
+                .map(|(key, _)| (key.clone(), self.store.records.get(key).cloned()))
+                .collect();
+            return Ok(Outcome::Conflict { current });
+        }
+        self.store.revision += 1;
+        let revision = self.store.revision;
+        for operation in &transaction.operations {
+            match operation {
+                Operation::Put { key, value } => {
+                    self.store.records.insert(key.clone(), Record { value: value.clone(), revision });
+                }
+                Operation::Delete { key } => {
+                    self.store.records.remove(key);
+                }
+            }
+        }
+        Ok(Outcome::Committed { revision })
+    }
+
+    /// From here on messages go into the ladder, counted from now.
+    pub fn start_ladder(&mut self) {
+        self.start = self.now;
+        self.ladder.clear();
+        self.record = true;
+    }
+
+    /// What went over the wire since [`World::start_ladder`].
+    pub fn ladder(&self) -> String {
+        self.ladder.join("\n") + "\n"
+    }
+
+    /// The answered call of two phones: `from` calls `uri`, `to` answers at once.
+    pub fn connect(&mut self, from: usize, to: usize) -> (CallId, CallId) {
+        let uri = format!("sip:{}@example.test", self.phones[to].user);
+        self.phones[to].on_ring = OnRing::AnswerAfter(Duration::from_millis(200));
+        let call = self.act(from, |phone| phone.invite(&uri, &[], true));
+        self.run_for(Duration::from_secs(2));
+        self.phones[to].on_ring = OnRing::Ring;
+        assert!(
+            self.phones[from].call(call).up,
+            "the call was not answered: {:?}",
+            self.phones[from].call(call).failed
+        );
+        (call, self.phones[to].last())
+    }
+
+    /// The orbits that hold a call: number and state.
+    pub fn occupants(&mut self) -> Vec<(String, String)> {
+        let rows = self.ask(Request::Occupants).unwrap();
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| {
+                (row["number"].as_str().unwrap().to_owned(), row["state"].as_str().unwrap().to_owned())
+            })
+            .collect()
+    }
+
+    /// What is alive in the host, by kind, zeros left out.
+    pub fn alive(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = self.engine.as_ref().map(Engine::counts).unwrap_or_default();
+        counts.retain(|_, count| *count > 0);
+        counts
+    }
+
+    /// The names of all events since the start.
+    pub fn told(&self, what: &str) -> Vec<&Event> {
+        self.events.iter().filter(|event| event.what == what).collect()
+    }
+}
+
+fn users() -> String {
+    [("alice", "1001", true), ("bob", "1002", true), ("carol", "1003", true), ("dave", "1004", false)]
+        .map(|(name, extension, may_park)| {
+            let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+            format!(
+                "[[users]]\nname = \"{name}\"\nextension = \"{extension}\"\ndisplay = \"{display}\"\n\
+                 password = \"{name}-secret\"\npool = \"east\"\nmay_park = {may_park}\n"
+            )
+        })
+        .concat()
+}
+
+/// A folder for the copies that plugins are loaded from; it goes with the test process.
+fn scratch() -> PathBuf {
+    static SCRATCH: OnceLock<tempfile::TempDir> = OnceLock::new();
+    SCRATCH.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
+}
+
+/// A folder that holds just these plugin libraries, as this build made them beside the test.
+pub fn plugin_dir(names: &[&str]) -> &'static std::path::Path {
+    static DIRS: OnceLock<std::sync::Mutex<BTreeMap<String, &'static std::path::Path>>> = OnceLock::new();
+    let mut dirs = DIRS.get_or_init(Default::default).lock().unwrap();
+    let key = names.join(",");
+    dirs.entry(key).or_insert_with(|| {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let beside = std::env::current_exe().unwrap();
+        for name in names {
+            let file = format!("lib{name}.so");
+            std::fs::copy(beside.parent().unwrap().join(&file), dir.join(&file)).unwrap();
+        }
+        Box::leak(dir.into_boxed_path())
+    })
+}
