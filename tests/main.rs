@@ -1,6 +1,5 @@
 //! Integration tests of the host: flows in simulated time with the real plugin libraries, plugins as libraries, and
 //! real processes.
-#![expect(missing_docs, reason = "tests are read by their names")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod flows;
