@@ -12,7 +12,7 @@ mod request;
 mod routes;
 mod server;
 
-pub use access::Access;
+pub use access::{Access, AccessError};
 pub use events::Events;
 pub use handle::{AdminHandle, Question, Readiness, State};
 pub use request::{RangeSpec, Refused, Request};

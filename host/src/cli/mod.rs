@@ -79,7 +79,7 @@ fn execute(
 ) -> Result<(), Failure> {
     let client = || Client::new(&cli.global.admin, token.as_deref());
     match &cli.command {
-        Command::Run(run) => start(cli, run, err),
+        Command::Run(run) => start(cli, run, out, err),
         Command::Check(run) => check::whole(cli, run, out),
         Command::Orbit(verb) => verbs::orbit(verb, &client()?, cli.global.json, out),
         Command::User(verb) => verbs::user(verb, &client()?, cli.global.json, out),
@@ -116,13 +116,13 @@ fn read_config(cli: &Cli, plugins: Option<&Path>) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn start(cli: &Cli, run: &arguments::Run, err: &mut dyn Write) -> Result<(), Failure> {
+fn start(cli: &Cli, run: &arguments::Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
     logging::start(&run.logging)?;
     let config = read_config(cli, run.plugins.as_deref())?;
     for warning in &config.warnings {
         writeln!(err, "warning: {warning}")?;
     }
-    Err(Failure("this build has no runtime".to_owned()))
+    crate::runtime::run(config, out).map_err(|error| Failure(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,443 @@
+//! From a configuration to a running host, and from a signal to its end.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::drain::{self, drain};
+use super::engine_thread::{self, Ended, Parts};
+use super::greeting::greeting;
+use super::heartbeat::{Heartbeat, TOO_LONG};
+use super::inbox::{Inbox, inbox};
+use super::placeholder::{Engine, Options};
+use super::policies::{self, Reread};
+use super::seed::{Seeded, seed};
+use super::{Hands, descriptors, naming, reload, storing};
+use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Service, State};
+use crate::config::{Config, StoreKind};
+use crate::engine::Input;
+use crate::media::{self, MediaConfig};
+use crate::plugin::Plugins;
+use crate::policy::{Bundle, Diagnostic};
+use crate::store::{MemoryStore, OpenError, RedbStore, Snapshot, Store, StoreError};
+use crate::transport::dns::Dns;
+use crate::transport::locate::Reach;
+use crate::transport::ports::{self, PortError, Ports};
+use crate::transport::tcp::{Limits, Streams};
+
+/// Threads for TCP, DNS, HTTP and the store's answers. The engine and the media pacer have their own.
+const IO_THREADS: usize = 2;
+
+/// At the end: for what waits to be written to TCP connections, and for tasks to notice that it is over.
+const CLOSING_MAX: Duration = Duration::from_secs(2);
+
+/// The store's file in `data_dir`.
+const STORE_FILE: &str = "store.redb";
+
+/// Why a host did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A SIP port.
+    #[error("{0}")]
+    Port(#[from] PortError),
+    /// The port of the administrative interface.
+    #[error("the administrative interface cannot listen on {0} ({1}). Change `listen` under [admin]")]
+    AdminPort(SocketAddr, io::Error),
+    /// Who may use it.
+    #[error("{0}")]
+    Access(#[from] AccessError),
+    /// The data folder.
+    #[error("data_dir {} cannot be made: {error}", path.display())]
+    DataDir {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it cannot.
+        error: io::Error,
+    },
+    /// The store's file.
+    #[error("{0}")]
+    StoreFile(#[from] OpenError),
+    /// The store's contents.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The policies cannot be read.
+    #[error("{0}")]
+    Policies(Diagnostic),
+    /// The engine could not be made: wrong policies, mostly.
+    #[error("{0}")]
+    Engine(String),
+    /// The engine panicked while it ran.
+    #[error(
+        "the engine stopped with a fault: {0}. Parked calls are in the store and are taken up again by the next start"
+    )]
+    EnginePanicked(String),
+    /// The operating system refused something.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Its answer.
+        error: io::Error,
+    },
+}
+
+/// Maps an I/O error to [`RunError::System`].
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System { what, error }
+}
+
+/// Runs a host until it is told to stop (SIGTERM, SIGINT), and all its calls have ended or it is told again.
+///
+/// `out` gets one text when the host is up; the rest is in the log.
+pub fn run(config: Config, out: &mut dyn Write) -> Result<(), RunError> {
+    let config = Arc::new(config);
+    match descriptors::raise_limit() {
+        Ok(limit) => tracing::debug!(limit, "descriptors"),
+        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
+    }
+    // All addresses first: another host in the way is the most common mistake, and costs nothing to find.
+    let ports = ports::open(&config.sip)?;
+    let access = Access::new(&config.admin)?;
+    let admin_port = std::net::TcpListener::bind(config.admin.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| RunError::AdminPort(config.admin.listen, error))?;
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .map_err(system("threads"))?;
+    let outcome = io.block_on(async {
+        let host = start(&config, ports, access, admin_port, out).await?;
+        host.live(&config).await
+    });
+    io.shutdown_timeout(CLOSING_MAX);
+    outcome
+}
+
+/// A running host, seen from its main task.
+struct Host {
+    signals: Signals,
+    engine: AdminHandle,
+    inbox: Inbox,
+    readiness: Readiness,
+    reread: Reread,
+    dns: Dns,
+    streams: Streams,
+    store: OpenStore,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<Ended>,
+}
+
+async fn start(
+    config: &Arc<Config>,
+    ports: Ports,
+    access: Access,
+    admin_port: std::net::TcpListener,
+    out: &mut dyn Write,
+) -> Result<Host, RunError> {
+    let metrics = install_metrics();
+    let signals = Signals::new().map_err(system("signals"))?;
+    let clock = Clock::start();
+    let (inbox, arrivals) = inbox();
+    let store = OpenStore::open(config)?;
+    tell_seeded(&seed(&*store.store, config).await?);
+    let snapshot = storing::mirror(&store.store, &inbox.waiting).await?;
+    let bundle = Arc::new(Bundle::read(&config.policies.dir).map_err(RunError::Policies)?);
+    let media = start_media(config, &inbox)?;
+    let streams = Streams::new(tokio::runtime::Handle::current(), inbox.waiting.clone(), tcp_limits(config));
+    let dns = Dns::from_system()
+        .map_err(|error| RunError::System { what: "the resolver", error: io::Error::other(error) })?;
+
+    let (writes, writes_out) = mpsc::channel(storing::WRITES_MAX);
+    tokio::spawn(storing::write_all(Arc::clone(&store.store), writes_out, inbox.waiting.clone()));
+    let (queries, queries_out) = mpsc::channel(naming::QUERIES_MAX);
+    let reach = Reach::new(ports.listeners.iter().map(|listener| (listener.protocol, listener.local)));
+    tokio::spawn(naming::answer_all(
+        Arc::new(dns.clone()),
+        reach,
+        rand::random(),
+        naming::PATIENCE,
+        queries_out,
+        inbox.waiting.clone(),
+    ));
+
+    let heartbeat = Heartbeat::default();
+    let events = Events::default();
+    let (engine, questions) = AdminHandle::channel();
+    let stop = CancellationToken::new();
+    let parts = Parts {
+        clock,
+        heartbeat: heartbeat.clone(),
+        udp: ports.udp,
+        arrivals,
+        questions,
+        stop: stop.clone(),
+        hands: Hands {
+            streams: streams.clone(),
+            store: writes,
+            names: queries,
+            media: Box::new(move |command| media.send(command)),
+            events: events.clone(),
+        },
+    };
+    let greeted = snapshot.clone();
+    let make = making(config, ports.listeners.clone(), snapshot, Arc::clone(&bundle), inbox.clone());
+    let (started, ended) = engine_thread::start(parts, make).map_err(system("the engine's thread"))?;
+    let Ok(plugins) = started.await else {
+        return Err(ended_early(ended.await.ok()));
+    };
+
+    for listener in ports.tcp {
+        streams.listen(listener).map_err(system("TCP"))?;
+    }
+    let reread =
+        policies::watch(config.policies.dir.clone(), bundle.hash().to_owned(), inbox.waiting.clone());
+    let readiness = Readiness::default();
+    let service = Service {
+        engine: engine.clone(),
+        events,
+        readiness: readiness.clone(),
+        access,
+        pool: config.host.pool.clone(),
+        metrics: Arc::new({
+            let metrics = metrics.clone();
+            move || metrics.render()
+        }),
+    };
+    let admin_port = tokio::net::TcpListener::from_std(admin_port).map_err(system("HTTP"))?;
+    tokio::spawn(admin::serve(admin_port, admin::router(service), stop.clone().cancelled_owned()));
+    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone()));
+    readiness.set(State::Ready);
+    let text = greeting(config, &ports.listeners, &plugins, &greeted);
+    // A host without a terminal runs as well.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(Host { signals, engine, inbox, readiness, reread, dns, streams, store, stop, ended })
+}
+
+/// Makes the engine and its plugins, on the engine's thread. Returns the plugins' names and versions as well.
+fn making(
+    config: &Arc<Config>,
+    listeners: Vec<crate::net::Listener>,
+    snapshot: Snapshot,
+    bundle: Arc<Bundle>,
+    inbox: Inbox,
+) -> impl FnOnce(crate::time::Now) -> Result<(Engine, Vec<String>), String> + Send + 'static {
+    let config = Arc::clone(config);
+    move |now| {
+        let enabled = config.plugins.enabled.as_deref();
+        let mut plugins = Plugins::load(&config.plugins.dir, enabled, &config.host.data_dir);
+        for refused in plugins.refused() {
+            tracing::error!("plugin not loaded: {refused}");
+        }
+        plugins.on_wake(move |instance| inbox.push(Input::PluginWake(instance)));
+        if let Err(error) = plugins.watchdog().spawn() {
+            tracing::warn!(%error, "no watchdog over the plugins");
+        }
+        let names = names(&plugins.list());
+        let options = Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins };
+        let engine = Engine::new(now, options).map_err(|error| error.to_string())?;
+        Ok((engine, names))
+    }
+}
+
+/// `call-park 0.1.0` of each plugin that runs.
+fn names(list: &serde_json::Value) -> Vec<String> {
+    let text = |plugin: &serde_json::Value, key: &str| plugin.get(key)?.as_str().map(str::to_owned);
+    let plugins = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let title = |plugin| Some(format!("{} {}", text(plugin, "name")?, text(plugin, "version")?));
+    plugins
+        .iter()
+        .filter(|plugin| text(plugin, "state").as_deref() != Some("refused"))
+        .filter_map(title)
+        .collect()
+}
+
+impl Host {
+    /// Until it is told to stop, or the engine ends by itself.
+    async fn live(mut self, config: &Config) -> Result<(), RunError> {
+        loop {
+            tokio::select! {
+                ended = &mut self.ended => return Err(ended_early(ended.ok())),
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reload => self.reload(config),
+                },
+            }
+        }
+        tracing::info!("told to stop: no new calls and no new parks; those that live go on");
+        self.readiness.set(State::Draining);
+        let _ = self.inbox.waiting.send(Input::Drain).await;
+        let outcome = drain(&self.engine, self.signals.stop(), drain::LIMIT).await;
+        tracing::info!(?outcome, "stopping");
+        self.stop.cancel();
+        let ended = self.ended.await.ok();
+        self.streams.shut_down(CLOSING_MAX).await;
+        self.store.close().await;
+        match ended {
+            Some(Ended::Stopped) => Ok(()),
+            other => Err(ended_early(other)),
+        }
+    }
+
+    fn reload(&self, config: &Config) {
+        tracing::info!("SIGHUP: reading policies, configuration and resolver settings again");
+        self.reread.now();
+        reload::report(config, &config.file);
+        if let Err(error) = self.dns.reload() {
+            tracing::error!(%error, "the resolver settings stay as they were");
+        }
+    }
+}
+
+fn ended_early(ended: Option<Ended>) -> RunError {
+    match ended {
+        Some(Ended::NotStarted(reason)) => RunError::Engine(reason),
+        Some(Ended::Panicked(words)) => RunError::EnginePanicked(words),
+        Some(Ended::Stopped) | None => RunError::EnginePanicked("its thread is gone".to_owned()),
+    }
+}
+
+/// The signals a host listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// The store as the trait, and as what must be closed.
+struct OpenStore {
+    store: Arc<dyn Store>,
+    embedded: Option<Arc<RedbStore>>,
+}
+
+impl OpenStore {
+    fn open(config: &Config) -> Result<Self, RunError> {
+        let dir = &config.host.data_dir;
+        std::fs::create_dir_all(dir).map_err(|error| RunError::DataDir { path: dir.clone(), error })?;
+        match config.store.kind {
+            StoreKind::Memory => Ok(Self { store: Arc::new(MemoryStore::new()), embedded: None }),
+            StoreKind::Embedded => {
+                let embedded = Arc::new(RedbStore::open(dir.join(STORE_FILE))?);
+                Ok(Self { store: embedded.clone(), embedded: Some(embedded) })
+            }
+        }
+    }
+
+    /// Writes what was answered before it was on the disk.
+    async fn close(self) {
+        if let Some(embedded) = self.embedded {
+            // Blocks for one fsync.
+            let _ = tokio::task::spawn_blocking(move || embedded.close()).await;
+        }
+    }
+}
+
+fn tell_seeded(seeded: &Seeded) {
+    match seeded {
+        Seeded::Filled { users, ranges } => {
+            tracing::info!(users, ranges, "the store was empty and has now what the configuration names");
+        }
+        Seeded::AlreadyFilled { only_in_file } if only_in_file.is_empty() => {}
+        Seeded::AlreadyFilled { only_in_file } => {
+            let names = only_in_file.join(", ");
+            tracing::warn!(
+                "in the configuration, but not in the store, and so not there: {names}. The file only fills an empty \
+                 store; use `switchyard user` and `switchyard orbit`, or begin anew without the store's file"
+            );
+        }
+    }
+}
+
+fn start_media(config: &Config, inbox: &Inbox) -> Result<media::Service, RunError> {
+    let media = MediaConfig {
+        address: config.media.address,
+        ports: config.media.ports.clone(),
+        music: config.media.music.clone(),
+        seed: rand::random(),
+    };
+    let inbox = inbox.clone();
+    media::Service::start(media, move |event| inbox.push(Input::Media(event)))
+        .map_err(system("the media thread"))
+}
+
+fn tcp_limits(config: &Config) -> Limits {
+    let connections = config.sip.limits.connections;
+    Limits {
+        connections,
+        // One address may have a quarter: a big office behind one NAT, but not the whole host.
+        per_address: (connections / 4).max(1),
+        message_bytes: config.sip.limits.message_bytes,
+        ..Limits::default()
+    }
+}
+
+/// A process has one recorder; in a second host of the same process (tests) metrics go to the first one's.
+fn install_metrics() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::debug!("metrics are recorded already");
+    }
+    handle
+}
+
+/// Once a second: is the engine getting on? And what only a look can count.
+async fn look_after(clock: Clock, heartbeat: Heartbeat, metrics: PrometheusHandle, streams: Streams) {
+    let started = clock.now();
+    metrics::gauge!("switchyard_start_time_seconds").set(started.utc.0 as f64 / 1000.0);
+    let mut stuck = false;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        metrics::gauge!("switchyard_tcp_connections").set(streams.len() as f64);
+        metrics.run_upkeep();
+        let busy = heartbeat.busy_for(clock.now());
+        if busy >= TOO_LONG && !stuck {
+            tracing::error!(
+                ?busy,
+                "the engine has not come back from one turn: a plugin or a policy may loop"
+            );
+        } else if busy < TOO_LONG && stuck {
+            tracing::info!("the engine is back");
+        }
+        stuck = busy >= TOO_LONG;
+    }
+}

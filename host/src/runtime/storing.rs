@@ -1,0 +1,80 @@
+//! Between the engine and the store: writes go out in the engine's order, answers and changes come in as inputs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, poll};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::engine::{Input, StoreId};
+use crate::store::{ROOT, Snapshot, Store, StoreError, Transaction};
+
+/// Writes that wait for the store. The engine makes at most a few per call, and nobody waits longer than
+/// [`ANSWER_MAX`]; a store that far behind answers better with "away".
+pub const WRITES_MAX: usize = 4_096;
+
+/// Parks and claims wait so long for the store, then they are refused with 503 (design.md §4).
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Records the engine mirrors: it hears of every change to them.
+const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
+
+/// Carries out `writes` until their sender is gone, and the last one is answered.
+///
+/// Each is handed to the store before the next is taken, so the store sees them in the engine's order; several may be
+/// under way, so that it can commit them together.
+pub async fn write_all(
+    store: Arc<dyn Store>,
+    mut writes: mpsc::Receiver<(StoreId, Transaction)>,
+    inbox: mpsc::Sender<Input>,
+) {
+    let mut under_way: FuturesUnordered<BoxFuture<'static, Input>> = FuturesUnordered::new();
+    let mut open = true;
+    while open || !under_way.is_empty() {
+        tokio::select! {
+            write = writes.recv(), if open => match write {
+                Some((request, transaction)) => {
+                    let mut answer = commit(Arc::clone(&store), request, transaction).boxed();
+                    // The first poll hands it over.
+                    match poll!(&mut answer) {
+                        std::task::Poll::Ready(input) => { let _ = inbox.send(input).await; }
+                        std::task::Poll::Pending => under_way.push(answer),
+                    }
+                }
+                None => open = false,
+            },
+            Some(input) = under_way.next() => { let _ = inbox.send(input).await; }
+        }
+    }
+}
+
+async fn commit(store: Arc<dyn Store>, request: StoreId, transaction: Transaction) -> Input {
+    let result = match timeout(ANSWER_MAX, store.commit(transaction)).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::Unavailable(format!("no answer within {ANSWER_MAX:?}"))),
+    };
+    if let Err(error) = &result {
+        tracing::error!(%error, "a write failed");
+    }
+    Input::Stored { request, result }
+}
+
+/// Reads everything, and from then on tells the inbox of each change to a mirrored record.
+pub async fn mirror(store: &Arc<dyn Store>, inbox: &mpsc::Sender<Input>) -> Result<Snapshot, StoreError> {
+    let snapshot = store.list(ROOT).await?;
+    for kind in MIRRORED {
+        let mut changes = store.watch(&format!("{ROOT}{kind}"), snapshot.revision).await?;
+        let inbox = inbox.clone();
+        tokio::spawn(async move {
+            while let Some(change) = changes.recv().await {
+                if inbox.send(Input::StoreChanged(change)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(snapshot)
+}
