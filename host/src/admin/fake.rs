@@ -71,8 +71,9 @@ fn answer(request: &Request) -> Result<Value, Refused> {
         }])),
         Request::PutRange(spec) => Ok(serde_json::to_value(spec).unwrap()),
         Request::Occupants => Ok(json!([{
-            "number": "*101", "state": "parked", "parked": {"display": "Zo\u{1b}[1m", "uri": "sip:zo@example.test"},
-            "parker": {"user": "bob", "display": null}, "since": null, "deadline": null, "token": "3f9a"
+            "number": "*101", "range": "east-park", "pool": "east", "kind": "call-park", "state": "parked",
+            "parked": "Zo\u{1b}[1m", "parker": "Bob", "claimant": null, "since": 0, "deadline": null,
+            "recalls": 0, "token": "3f9a"
         }])),
         Request::Users => Ok(json!([{
             "name": "alice", "extension": "1001", "display": null, "pool": "east", "pickup_group": null,

@@ -127,9 +127,9 @@ fn lists_are_tables_for_people() {
     host.check(
         "orbit occupants",
         expect![[r#"
-        ORBIT  STATE   CALLER  PARKED BY  WAITING  NEXT STEP IN  TOKEN
-        *101   parked  Zo�[1m  bob                               3f9a
-    "#]],
+            ORBIT  STATE   CALLER  PARKED BY  FOR         NEXT STEP IN  TOKEN
+            *101   parked  Zo�[1m  Bob        498673h15m                3f9a
+        "#]],
     );
     host.check(
         "user list",
@@ -407,7 +407,7 @@ fn check_goes_on_to_plugins_and_policies() {
 
     let orbits = "[[orbits]]\nname = \"a\"\nfrom = \"*100\"\nto = \"*109\"\nkind = \"group-pikcup\"\n";
     office.write("switchyard.toml", &format!("{CONFIG}{orbits}"));
-    office.remove("policies");
+    office.write("policies/default.lua", "return {\n  call_park = {\n");
     let said = office.say("check");
     assert_eq!(said.status, 1);
     let lines: Vec<&str> = said.err.lines().collect();
@@ -416,7 +416,7 @@ fn check_goes_on_to_plugins_and_policies() {
         "OFFICE/switchyard.toml:8:8: orbits[0].kind: no plugin handles ranges of kind \"group-pikcup\", \
          did you mean group-pickup?"
     );
-    assert!(lines[1].starts_with("OFFICE/policies"), "{}", said.err);
+    assert!(lines[1].starts_with("OFFICE/policies/default.lua:"), "{}", said.err);
 
     office.remove("music");
     office.write("switchyard.toml", &format!("{CONFIG}[plugins]\nenabled = [\"group-pikcup\"]\n"));
@@ -445,10 +445,12 @@ fn check_leaves_no_copies_of_plugins_behind() {
 fn policy_check_looks_at_any_folder() {
     let office = Office::new();
     assert_eq!(office.say("policy check").status, 0);
+    office.write("other/default.lua", "return { resilincy = {} }\n");
     let other = office.folder.path().join("other");
     let said = office.say(&format!("policy check {}", other.display()));
     assert_eq!(said.status, 1, "{}", said.out);
-    assert!(said.err.starts_with("OFFICE/other"), "{}", said.err);
+    assert!(said.err.starts_with("OFFICE/other/default.lua:1"), "{}", said.err);
+    assert!(said.err.contains("did you mean resiliency?"), "{}", said.err);
 
     // Without a configuration both folders must be named.
     std::fs::remove_file(office.folder.path().join("switchyard.toml")).unwrap();

@@ -45,9 +45,9 @@ pub(super) fn orbit(verb: &OrbitCommand, client: &Client, json: bool, out: &mut 
             let columns: [Column<'_>; 7] = [
                 ("ORBIT", &|o| text(&o["number"])),
                 ("STATE", &|o| text(&o["state"])),
-                ("CALLER", &|o| party(&o["parked"])),
-                ("PARKED BY", &|o| party(&o["parker"])),
-                ("WAITING", &|o| between(o["since"].as_u64(), Some(now_ms))),
+                ("CALLER", &|o| text(&o["parked"])),
+                ("PARKED BY", &|o| text(&o["parker"])),
+                ("FOR", &|o| between(o["since"].as_u64(), Some(now_ms))),
                 ("NEXT STEP IN", &|o| between(Some(now_ms), o["deadline"].as_u64())),
                 ("TOKEN", &|o| text(&o["token"])),
             ];
@@ -208,11 +208,7 @@ pub(super) fn policy_status(client: &Client, json: bool, out: &mut dyn Write) ->
     for pool in status["pools"].as_array().into_iter().flatten() {
         pairs.push(("pool", format!("{}: {}", text(&pool["pool"]), text(&pool["file"]))));
     }
-    let errors: Vec<&Value> = match &status["last_error"] {
-        Value::Null => Vec::new(),
-        Value::Array(errors) => errors.iter().collect(),
-        error => vec![error],
-    };
+    let errors: Vec<&Value> = status["last_error"].as_array().into_iter().flatten().collect();
     if errors.is_empty() {
         pairs.push(("newest files", "in force".to_owned()));
     }
@@ -312,13 +308,10 @@ fn yes_no(value: &Value) -> String {
     }
 }
 
-/// Someone: a name, or an object with display name, extension, user or URI.
-fn party(value: &Value) -> String {
-    if !value.is_object() {
-        return text(value);
-    }
-    let names = ["display", "extension", "user", "uri"].map(|key| text(&value[key]));
-    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+/// Who is at the other end of a leg: one of our users, or a URI.
+fn party(leg: &Value) -> String {
+    let user = text(&leg["user"]);
+    if user.is_empty() { text(&leg["uri"]) } else { user }
 }
 
 /// The time from one moment to another, both in milliseconds: `1m20s`. Empty if one is missing.

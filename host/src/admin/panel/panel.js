@@ -11,9 +11,9 @@ let refreshing = null;
 const columns = {
   occupants: [
     ["Orbit", (o) => o.number],
-    ["State", (o) => o.state],
-    ["Caller", (o) => party(o.parked)],
-    ["Parked by", (o) => party(o.parker)],
+    ["State", (o) => o.state + (o.claimant ? " " + o.claimant : "")],
+    ["Caller", (o) => o.parked],
+    ["Parked by", (o) => o.parker],
     ["Waiting", (o) => since(o.since)],
     ["Next step in", (o) => until(o.deadline)],
     ["Recalls", (o) => o.recalls],
@@ -53,10 +53,6 @@ const nothing = {
   events: "Nothing happened since this page was opened.",
 };
 
-function party(value) {
-  if (value === null || typeof value !== "object") return value;
-  return value.display || value.extension || value.user || value.uri;
-}
 function seconds(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   return s < 60 ? s + " s" : Math.floor(s / 60) + " min " + (s % 60) + " s";
