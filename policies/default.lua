@@ -14,8 +14,8 @@ return {
   },
 
   resiliency = {
-    failure_detection    = "300s",        -- a silent pool is lost after this (90s..24h)
-    failback_detection   = "600s",        -- and back after this (5s..24h)
+    failure_detection    = "5m",          -- a silent pool is lost after this (90s..24h)
+    failback_detection   = "10m",         -- and back after this (5s..24h)
     allow_fast_detection = false,         -- true: failure_detection may be as short as 5s
     failover             = "manual",      -- "automatic"
     parked_on_outage     = "disconnect",  -- "rescue"

@@ -16,9 +16,9 @@ return base:extend {
       if request.parker and request.parker.pickup_group == "*109" then
         return deny("the lobby phone does not park")
       end
-      -- Nobody at the desk: a call nobody takes is better ended than rung there.
+      -- Nobody at the desk in the end: better ring the parker back soon.
       if not desk.open(now()) then
-        return { on_timeout_uri = none }
+        return { pickup_timeout = "45s" }
       end
     end,
   },

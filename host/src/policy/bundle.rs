@@ -33,7 +33,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads every `*.lua` below `dir`, each once. Hidden files and folders are left out.
+    /// Reads every `*.lua` below `dir`, each once. Hidden files and folders are left out, and `types/`, which is
+    /// for editors.
     ///
     /// Fails, naming the file, when one cannot be read, is not UTF-8, is too large, is no regular file, or is a
     /// link that leads out of the directory.
@@ -116,6 +117,9 @@ impl Reader<'_> {
             }
             let path = entry.path();
             let name = format!("{prefix}{name}");
+            if name == "types" {
+                continue;
+            }
             let linked = entry.file_type().map_err(failed)?.is_symlink();
             // What is no folder and no Lua file is none of our business, even if it is a broken link.
             let wanted = name.ends_with(".lua");
@@ -205,6 +209,7 @@ mod tests {
         write(dir.path(), "README.md", b"not Lua");
         write(dir.path(), ".#default.lua", b"an editor's lock");
         write(dir.path(), "default.lua~", b"a backup");
+        write(dir.path(), "types/switchyard.lua", b"---@meta");
         let bundle = Bundle::read(dir.path()).unwrap();
         assert_eq!(bundle.names().collect::<Vec<_>>(), ["default.lua", "lib/deep/x.lua", "pools/west.lua"]);
         assert_eq!(bundle.get("pools/west.lua"), Some("return {}\n"));

@@ -481,7 +481,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #![proptest_config(ProptestConfig::with_cases(2000))]
         /// Lua's own library is the oracle: the same match, and an error wherever Lua finds one.
         #[test]
         fn agrees_with_lua(

@@ -355,7 +355,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1500))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn replaces_and_iterates_like_lua(
             subject in "[ab ]{0,8}",

@@ -1,0 +1,113 @@
+---@meta
+-- For editors that speak LuaLS. The host does not read this file; README.md is the reference.
+
+---A duration such as "90s", "2m", "1m30s", "500ms" or "1h".
+---@alias duration string
+
+---A value that restores the documented default.
+---@class unset
+unset = {}
+
+---Explicitly nothing.
+---@class none
+none = {}
+
+---The decision's time in whole seconds since 1970, UTC. Only in hooks.
+---@return integer
+function now() end
+
+---A number from the engine's seeded dice: in [0, 1), in 1..m, or in m..n. Only in hooks.
+---@param m? integer
+---@param n? integer
+---@return number
+function random(m, n) end
+
+---Refuses; `return deny("why")`. The reason is what the phone shows.
+---@param why? string
+---@return false
+function deny(why) end
+
+---One line in the host's log, with file and line.
+---@param ... any
+function log(...) end
+
+---Somebody in a call.
+---@class party
+---@field user? string       the registered user's name, for users of this deployment
+---@field uri string
+---@field display? string
+---@field extension? string
+---@field pool? string       the pool a user is at home in
+---@field pickup_group? string
+---@field device? string
+---@field may_park boolean
+---@field may_retrieve boolean
+---@field outside boolean    through a trunk, or not authenticated
+
+---@class park_request
+---@field how "refer"|"dial"|"replaces"|"admin"
+---@field number? string     the orbit asked for; nil: any
+---@field pool string        the pool whose orbits these are
+---@field parker party
+---@field parked party
+
+---@class retrieve_request
+---@field how "refer"|"dial"|"replaces"|"admin"
+---@field number? string     the orbit; nil: the call that waits longest
+---@field pool string
+---@field retriever party
+
+---What a hook may return: nothing or true (allowed), false or deny("why"), or settings for this decision only.
+---@alias answer boolean|call_park|nil
+
+---@class call_park
+---@field pickup_timeout? duration|unset                10s..10m, default "90s"
+---@field max_recall_attempts? integer|unset            1..10, default 1
+---@field recall_ring_time? duration|unset              5s..2m, default "30s"
+---@field on_timeout_uri? string|none|unset             default none: the call is ended
+---@field music_on_hold? boolean|string|unset           true, false or a file, default true
+---@field orbit_choice? "random"|"lowest"|"least_recent"|unset  default "random"
+---@field reuse_cooldown? duration|unset                0s..1h, default "30s"
+---@field say_orbit? boolean|unset                      default true
+---@field allow? (fun(request: park_request): answer)|none|unset
+---@field allow_retrieve? (fun(request: retrieve_request): answer)|none|unset
+
+---@alias cell boolean|unset|fun(user: party, call: table): boolean?
+
+---@class actions
+---@field park? cell
+---@field retrieve? cell
+---@field pickup? cell
+
+---@class allowed
+---@field outage? actions|unset
+---@field resilient? actions|unset
+---@field failing_over? actions|unset
+---@field failing_back? actions|unset
+
+---@class resiliency
+---@field failure_detection? duration|unset             90s..24h, default "5m"
+---@field failback_detection? duration|unset            5s..24h, default "10m"
+---@field allow_fast_detection? boolean|unset           default false
+---@field failover? "manual"|"automatic"|unset          default "manual"
+---@field parked_on_outage? "disconnect"|"rescue"|unset default "disconnect"
+---@field pickup_ranges? "manual"|"automatic"|unset     default "manual"
+---@field drain_time? duration|unset                    0s..1h, default "5m"
+---@field fenced_limit? duration|unset                  1m..24h, default "15m"
+---@field allowed? allowed|unset
+
+---@class sections
+---@field call_park? call_park|unset
+---@field resiliency? resiliency|unset
+---@field tests? table<string, fun(policy: policy)>
+
+---What `require "default"` returns: to be read and extended, not changed.
+---@class policy
+---@field call_park call_park
+---@field resiliency resiliency
+policy = {}
+
+---A new policy: tables merge key by key, everything else replaces.
+---@param over sections
+---@return policy
+function policy:extend(over) end
