@@ -6,5 +6,5 @@ mod ladder;
 mod phone;
 mod world;
 
-pub use phone::{CallId, OnRing, Phone};
+pub use phone::{CallId, OnRing};
 pub use world::{World, WorldOptions};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -563,7 +564,10 @@ fn users() -> String {
 /// A folder for the copies that plugins are loaded from; it goes with the test process.
 fn scratch() -> PathBuf {
     static SCRATCH: OnceLock<tempfile::TempDir> = OnceLock::new();
-    SCRATCH.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
+    static HOSTS: AtomicU32 = AtomicU32::new(0);
+    // Each host has its own: two that copy a library to one place at once would load half of it.
+    let host = HOSTS.fetch_add(1, Ordering::Relaxed);
+    SCRATCH.get_or_init(|| tempfile::tempdir().unwrap()).path().join(host.to_string())
 }
 
 /// A folder that holds just these plugin libraries, as this build made them beside the test.

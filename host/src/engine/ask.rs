@@ -65,6 +65,8 @@ pub(super) struct Ask {
     pub(super) call_id: String,
     /// The asker has been told.
     pub(super) decided: bool,
+    /// … that it was refused.
+    pub(super) refused: bool,
 }
 
 impl Engine {
@@ -122,6 +124,7 @@ impl Engine {
         if std::mem::replace(&mut ask.decided, true) {
             return;
         }
+        ask.refused = true;
         let (kind, call_id) = (ask.kind, ask.call_id.clone());
         let detail = serde_json::json!({ "by": ask.parker.label(), "text": refusal.text });
         self.core.event("feature.refused", Some(refusal.code.0), Some(&call_id), detail);
@@ -167,6 +170,9 @@ impl Engine {
     fn settle_flow(&mut self, flow: FlowId, ask: Ask, how: FlowEnd) {
         // A parked call it looked after comes back as `OrbitOutput::Unattended`.
         self.orbits.flow_ended(self.core.now, flow, how);
+        if ask.refused || how != FlowEnd::Done {
+            self.free_taken();
+        }
         let Some(far) = ask.far else { return };
         let Some(leg) = self.calls.leg_mut(far) else { return };
         if leg.flow == Some(flow) {
@@ -187,6 +193,20 @@ impl Engine {
                 let refusal = Refusal::new(Code::GENERAL, "nobody looks after the call");
                 self.ring_back_or_release(far, &refusal);
             }
+        }
+    }
+
+    /// Frees orbits whose calls are with somebody already: the flow that took them broke before it could say so.
+    fn free_taken(&mut self) {
+        let taken: Vec<String> = self
+            .orbits
+            .occupants()
+            .filter(|occupant| occupant.leg.is_some_and(|leg| self.calls.peer_of(leg).is_some()))
+            .filter(|occupant| occupant.resume().is_some())
+            .map(|occupant| occupant.number.to_string())
+            .collect();
+        for number in taken {
+            self.orbits.release(self.core.now, &number, switchyard_sdk::ext::orbit::Outcome::Retrieved);
         }
     }
 
@@ -237,8 +257,15 @@ impl Engine {
             call_id.clone_from(&leg.dialog.call_id);
         }
         let far = Some(resume.leg);
-        let ask =
-            Ask { kind: AskKind::Record, near: None, far, parker: resume.parker, call_id, decided: true };
+        let ask = Ask {
+            kind: AskKind::Record,
+            near: None,
+            far,
+            parker: resume.parker,
+            call_id,
+            decided: true,
+            refused: false,
+        };
         self.asks.insert(flow, ask);
         flow
     }

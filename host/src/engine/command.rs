@@ -177,7 +177,7 @@ impl Engine {
         }
         match result {
             Ok(Done::Played { audible }) => self.answer(waiter, Ok(&Played { audible })),
-            Ok(Done::Joined) => self.answer(waiter, Ok(&Value::Object(Default::default()))),
+            Ok(Done::Joined) => self.answer(waiter, Ok(&Value::Null)),
             Ok(Done::Answered { leg }) => {
                 let party = self.calls.leg(leg).map(|leg| leg.party.clone()).unwrap_or_default();
                 self.answer(waiter, Ok(&Answered { leg, party }));

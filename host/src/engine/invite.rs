@@ -301,7 +301,7 @@ impl Engine {
         let far = offer.far.as_ref().map(|far| far.leg);
         let call_id = offer.call_id.clone();
         let flow = self.plugins.offer(self.core.now, instance, &offer);
-        let ask = Ask { kind, near, far, parker: offer.caller, call_id, decided: false };
+        let ask = Ask { kind, near, far, parker: offer.caller, call_id, decided: false, refused: false };
         if let Some(far) = far.and_then(|far| self.calls.leg_mut(far)) {
             far.flow = Some(flow);
         }

@@ -44,7 +44,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::net::Listener;
 use crate::orbit::Orbits;
-use crate::plugin::{Plugins, Waiter};
+use crate::plugin::{InstanceId, Plugins, Waiter};
 use crate::policy::{Bundle, Diagnostic, Policies};
 use crate::registrar::{Authenticator, Registrar, RegistrarConfig};
 use crate::sip::Transactions;
@@ -142,6 +142,15 @@ impl Engine {
         });
         registrar.load(&snapshot, now);
         plugins.start(now, policies.clone());
+        let mut kinds: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
+        for kind in plugins.kinds() {
+            if let Some(instance) = plugins.for_kind(&kind) {
+                kinds.entry(instance).or_default().push(kind);
+            }
+        }
+        for (instance, kinds) in kinds {
+            orbits.grant(instance, kinds);
+        }
         let auth = Authenticator::new(&config.sip.domain, secret);
         let trunks =
             config.trunks.iter().map(|trunk| (trunk.name.clone(), Arc::new(routing::trunk(trunk)))).collect();
