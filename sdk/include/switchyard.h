@@ -120,7 +120,7 @@ struct sy_event {
 #define SY_STATUS_TAKEN 0
 /* The arguments cannot be read, or a handle is unknown. No answer follows. */
 #define SY_STATUS_INVALID (-1)
-/* The manifest does not declare this extension. No answer follows. */
+/* The manifest does not declare this extension, section or hook. No answer follows. */
 #define SY_STATUS_NOT_GRANTED (-2)
 /* A plugin function panicked; the panic stayed inside. */
 #define SY_STATUS_PANICKED (-3)
@@ -224,8 +224,9 @@ struct sy_policy_v1 {
     uint32_t reserved;
     /* The settings of one of the plugin's own sections in the policy of `pool`, as a JSON object. */
     int32_t (*settings)(void *context, sy_str pool, sy_str section, sy_sink sink, void *user);
-    /* Asks a hook (`call_park.allow`) about `args_json`; the sink gets a ext::policy::Decision. A hook
-     * that is absent, fails or overruns its budget gives the documented default. */
+    /* Asks a hook of the plugin's own sections (`call_park.allow`) about `args_json`; the sink gets a
+     * ext::policy::Decision. A hook that is absent, fails or overruns its budget gives the documented
+     * default. */
     int32_t (*decide)(void *context, sy_str pool, sy_str hook, sy_str args_json, sy_sink sink, void *user);
 };
 

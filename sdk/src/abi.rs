@@ -128,7 +128,7 @@ pub mod status {
     pub const TAKEN: i32 = 0;
     /// The arguments cannot be read, or a handle is unknown. No answer follows.
     pub const INVALID: i32 = -1;
-    /// The manifest does not declare this extension. No answer follows.
+    /// The manifest does not declare this extension, section or hook. No answer follows.
     pub const NOT_GRANTED: i32 = -2;
     /// A plugin function panicked; the panic stayed inside.
     pub const PANICKED: i32 = -3;
@@ -246,8 +246,8 @@ pub struct PolicyV1 {
         sink: Sink,
         user: *mut c_void,
     ) -> i32,
-    /// Asks a hook (`call_park.allow`) about `args_json`; the sink gets a [`crate::ext::policy::Decision`].
-    /// A hook that is absent, fails or overruns its budget gives the documented default.
+    /// Asks a hook of the plugin's own sections (`call_park.allow`) about `args_json`; the sink gets a
+    /// [`crate::ext::policy::Decision`]. A hook that is absent, fails or overruns its budget gives the documented default.
     pub decide: unsafe extern "C" fn(
         context: *mut c_void,
         pool: Str,

@@ -33,7 +33,7 @@ impl CommandError {
     /// What a host function's return value means when it is not [`status::TAKEN`].
     pub(crate) fn of_status(status: i32, what: &str) -> Self {
         let text = match status {
-            status::NOT_GRANTED => format!("{what}: the manifest does not declare this extension"),
+            status::NOT_GRANTED => format!("{what}: not declared in the manifest"),
             status::INVALID => format!("{what}: the host cannot read the arguments"),
             other => format!("{what}: the host returned {other}"),
         };

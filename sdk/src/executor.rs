@@ -141,6 +141,8 @@ impl Core {
     pub(crate) fn drain(self: &Rc<Self>) {
         // First let go on what can: a flow that was just answered does not rest any more.
         self.run();
+        // Ending one flow may wake another.
+        self.enter();
         self.draining.set(true);
         let keys = self.flows.borrow().keys();
         for key in keys {
@@ -150,8 +152,6 @@ impl Core {
                 self.finish(key, work, flow_end::RESTED, "");
             }
         }
-        // Ending one flow may have woken another.
-        self.enter();
     }
 
     /// Ends everything; nothing of this instance calls the host afterwards.
@@ -216,7 +216,7 @@ impl Core {
     }
 
     /// What a panic said: with its place if the library's hook saw it.
-    fn panic_text(&self, payload: Box<dyn std::any::Any + Send>) -> String {
+    pub(crate) fn panic_text(&self, payload: Box<dyn std::any::Any + Send>) -> String {
         let text = message_of(payload);
         self.note.as_ref().and_then(|note| note.take()).unwrap_or(text)
     }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::Plugin;
-use crate::abi::{ABI_VERSION, Event, HostTable, MAGIC, PluginEntry, Str, event, flow_end, status};
+use crate::abi::{
+    ABI_VERSION, Event, HostTable, MAGIC, PluginEntry, Str, event, flow_end, log_level, status,
+};
 use crate::answer::CommandError;
 use crate::executor::Core;
 use crate::ext::orbit::Resume;
@@ -78,22 +80,16 @@ struct Instance<P> {
     note: Option<Arc<Note>>,
 }
 
-impl<P> Instance<P> {
-    /// Runs `body` behind the barrier, with the library's panic hook listening.
-    fn guarded(&self, body: impl FnOnce(&Self) -> i32) -> i32 {
-        if let Some(note) = &self.note {
-            note.enter();
-        }
-        let status = catch_unwind(AssertUnwindSafe(|| body(self))).unwrap_or_else(|payload| {
-            // Its own `Drop` might panic.
-            forget(payload);
-            status::PANICKED
-        });
-        if let Some(note) = &self.note {
-            note.leave();
-        }
-        status
+/// Runs `body` behind a barrier, with the library's panic hook listening; a panic is logged here.
+fn guarded<T>(core: &Core, note: Option<&Note>, body: impl FnOnce() -> T) -> Option<T> {
+    if let Some(note) = note {
+        note.enter();
     }
+    let result = catch_unwind(AssertUnwindSafe(body));
+    if let Some(note) = note {
+        note.leave();
+    }
+    result.map_err(|payload| core.host.log(0, log_level::ERROR, &core.panic_text(payload))).ok()
 }
 
 unsafe extern "C" fn create<P: Plugin, const LIBRARY: bool>(
@@ -105,7 +101,8 @@ unsafe extern "C" fn create<P: Plugin, const LIBRARY: bool>(
         let host = unsafe { Host::new(table, context) }?;
         let note = LIBRARY.then(Note::install);
         let core = Core::new(host, note.clone());
-        Some(Box::new(Instance { core, plugin: Rc::new(P::default()), note }))
+        let plugin = guarded(&core, note.as_deref(), P::default)?;
+        Some(Box::new(Instance { core, plugin: Rc::new(plugin), note }))
     });
     match made {
         Ok(Some(instance)) => Box::into_raw(instance).cast(),
@@ -123,10 +120,7 @@ unsafe extern "C" fn destroy<P: Plugin>(instance: *mut c_void) {
     }
     // SAFETY: made by `create`, and the host destroys once.
     let instance = unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
-    instance.guarded(|instance| {
-        instance.core.close();
-        status::TAKEN
-    });
+    let _ = guarded(&instance.core, instance.note.as_deref(), || instance.core.close());
     if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(instance))) {
         forget(payload);
     }
@@ -145,7 +139,7 @@ unsafe extern "C" fn deliver<P: Plugin>(instance: *mut c_void, event: *const Eve
         }
         *event
     };
-    instance.guarded(|instance| instance.handle(&event))
+    guarded(&instance.core, instance.note.as_deref(), || instance.handle(&event)).unwrap_or(status::PANICKED)
 }
 
 impl<P: Plugin> Instance<P> {

@@ -14,7 +14,6 @@ use switchyard_sdk::host::Instance;
 use switchyard_sdk::manifest::{Manifest, Section};
 use switchyard_sdk::types::{FlowId, Offer, Refusal, Token};
 
-use super::book::Book;
 use super::command::{Command, FlowEnd, InstanceId, Waiter};
 use super::entry::{self, Description};
 use super::error::LoadError;
@@ -60,8 +59,6 @@ struct Copy {
     /// A newer copy has taken over; this one only finishes what it has.
     retired: bool,
     wake_pending: Arc<AtomicBool>,
-    /// How often a function of it panicked or returned nonsense.
-    failures: u64,
 }
 
 impl Plugins {
@@ -132,7 +129,8 @@ impl Plugins {
 
     /// Makes the instances.
     pub fn start(&mut self, now: Now, policies: Rc<RefCell<impl PolicySource + 'static>>) {
-        let shared = Rc::new(Shared { book: RefCell::new(Book::default()), policies, now: Cell::new(now) });
+        let (book, event) = Default::default();
+        let shared = Rc::new(Shared { book, policies, now: Cell::new(now), event });
         self.shared = Some(Rc::clone(&shared));
         for at in 0..self.copies.len() {
             if let Err(error) = self.make_instance(at, &shared) {
@@ -211,15 +209,10 @@ impl Plugins {
 
     /// Ends a flow. Its `FlowEnd` is among the commands afterwards.
     pub fn cancel_flow(&mut self, now: Now, flow: FlowId) {
-        let Some(shared) = self.shared.clone() else { return };
-        let Some(instance) = shared.book.borrow().owner(flow) else { return };
+        let owner = self.shared.as_ref().and_then(|shared| shared.book.borrow().owner(flow));
+        let Some(instance) = owner else { return };
         let event = Event { flow: flow.0, ..happening(event::CANCEL_FLOW, "") };
         self.deliver(now, instance, event, Some(flow));
-        let message = "the plugin did not end it when told to".to_owned();
-        // Taken only if the plugin left it open.
-        if shared.book.borrow_mut().end_flow(instance, flow, FlowEnd::Cancelled, message) == status::TAKEN {
-            self.failed(instance, "CANCEL_FLOW", "it left the flow open");
-        }
     }
 
     /// Wakes an instance that asked for it from another thread.
@@ -277,6 +270,7 @@ impl Plugins {
     pub fn list(&self) -> Value {
         let copies = self.copies.iter().map(|copy| {
             let flows = self.shared.as_ref().map_or(0, |shared| shared.book.borrow().count_of(copy.id));
+            let failures = copy.instance.as_ref().map_or(0, |running| running.receiver().failures.get());
             let manifest = &copy.description.manifest;
             json!({
                 "name": copy.description.name,
@@ -291,7 +285,7 @@ impl Plugins {
                 "extensions": manifest.extensions,
                 "unknown_extensions": copy.description.unknown_extensions,
                 "flows": flows,
-                "failures": copy.failures,
+                "failures": failures,
             })
         });
         let refused =
@@ -318,7 +312,6 @@ impl Plugins {
             instance: None,
             retired: false,
             wake_pending: Arc::default(),
-            failures: 0,
         });
         Ok(self.copies.len() - 1)
     }
@@ -382,6 +375,7 @@ impl Plugins {
         let Some(copy) = self.copies.iter_mut().find(|copy| copy.id == instance) else { return false };
         let Some(running) = &mut copy.instance else { return false };
         shared.now.set(now);
+        shared.event.set(event.kind);
         event.now_ns = u64::try_from(now.instant.since_start().as_nanos()).unwrap_or(u64::MAX);
         event.now_utc_ms = now.utc.0;
         self.watch.enter(instance, event.kind, flow.unwrap_or(FlowId(0)).0);
@@ -396,18 +390,19 @@ impl Plugins {
                 let message = format!("on {}: {what}", event_name(event.kind));
                 shared.book.borrow_mut().end_flow(instance, flow, FlowEnd::Panicked, message);
             }
-            self.failed(instance, event_name(event.kind), &what);
+            running.receiver().broke(&what);
+        }
+        // The one event that must not leave its flow open.
+        if event.kind == event::CANCEL_FLOW
+            && let Some(flow) = flow
+        {
+            let message = "the plugin did not end it when told to".to_owned();
+            let left_open = shared.book.borrow_mut().end_flow(instance, flow, FlowEnd::Cancelled, message);
+            if left_open == status::TAKEN {
+                running.receiver().broke("it left the flow open");
+            }
         }
         true
-    }
-
-    fn failed(&mut self, instance: InstanceId, event: &'static str, what: &str) {
-        let Some(copy) = self.copies.iter_mut().find(|copy| copy.id == instance) else { return };
-        copy.failures += 1;
-        let plugin = copy.description.title();
-        tracing::error!(plugin, event, "a plugin broke: {what}");
-        metrics::counter!("switchyard_plugin_failures_total", "plugin" => copy.description.name.clone())
-            .increment(1);
     }
 
     /// Ends copies that were replaced and have nothing left to do. Their images stay mapped.

@@ -9,11 +9,13 @@ use serde_json::Value;
 use switchyard_sdk::abi::{log_level, status};
 use switchyard_sdk::ext::policy::Decision;
 use switchyard_sdk::host::{Command as Asked, Extension, Receiver};
+use switchyard_sdk::manifest::Section;
 use switchyard_sdk::types::{FlowId, Token};
 
 use super::book::Book;
-use super::command::InstanceId;
+use super::command::{FlowEnd, InstanceId};
 use super::entry::Description;
+use super::watchdog::event_name;
 use crate::policy::Policies;
 use crate::time::Now;
 
@@ -43,6 +45,8 @@ pub(super) struct Shared {
     pub(super) book: RefCell<Book>,
     pub(super) policies: Rc<RefCell<dyn PolicySource>>,
     pub(super) now: Cell<Now>,
+    /// The kind of the event that is being handled.
+    pub(super) event: Cell<u32>,
 }
 
 /// The host's ear for one instance.
@@ -50,6 +54,8 @@ pub(super) struct Ear {
     pub(super) instance: InstanceId,
     pub(super) description: Arc<Description>,
     pub(super) shared: Rc<Shared>,
+    /// How often it panicked or returned nonsense.
+    pub(super) failures: Cell<u64>,
     granted: [bool; Extension::ALL.len()],
     counters: RefCell<BTreeSet<String>>,
 }
@@ -58,11 +64,27 @@ impl Ear {
     pub(super) fn new(instance: InstanceId, description: Arc<Description>, shared: Rc<Shared>) -> Self {
         let declares = |id: &str| description.manifest.extensions.iter().any(|declared| declared == id);
         let granted = Extension::ALL.map(|extension| declares(extension.id()));
-        Self { instance, description, shared, granted, counters: RefCell::default() }
+        let (failures, counters) = Default::default();
+        Self { instance, description, shared, failures, granted, counters }
     }
 
-    fn has_section(&self, section: &str) -> bool {
-        self.description.manifest.sections.iter().any(|declared| declared.name == section)
+    /// The plugin broke: logged and counted.
+    pub(super) fn broke(&self, what: &str) {
+        self.failures.set(self.failures.get() + 1);
+        let (plugin, event) = (self.description.title(), event_name(self.shared.event.get()));
+        tracing::error!(plugin, event, "a plugin broke: {what}");
+        let name = self.description.name.clone();
+        metrics::counter!("switchyard_plugin_failures_total", "plugin" => name).increment(1);
+    }
+
+    fn section(&self, name: &str) -> Option<&Section> {
+        self.description.manifest.sections.iter().find(|declared| declared.name == name)
+    }
+
+    fn has_hook(&self, hook: &str) -> bool {
+        let Some((section, hook)) = hook.split_once('.') else { return false };
+        self.section(section)
+            .is_some_and(|section| section.hooks.iter().any(|declared| declared.name == hook))
     }
 }
 
@@ -72,11 +94,19 @@ impl Receiver for Ear {
     }
 
     fn command(&self, flow: FlowId, token: Option<Token>, command: Asked) -> i32 {
-        self.shared.book.borrow_mut().take(self.instance, flow, token, command)
+        let panicked = match &command {
+            Asked::End(FlowEnd::Panicked, message) => Some(format!("flow {} panicked: {message}", flow.0)),
+            _ => None,
+        };
+        let status = self.shared.book.borrow_mut().take(self.instance, flow, token, command);
+        if let Some(panicked) = panicked.filter(|_| status == status::TAKEN) {
+            self.broke(&panicked);
+        }
+        status
     }
 
     fn settings(&self, pool: &str, section: &str, answer: &mut dyn FnMut(&str)) -> i32 {
-        if !self.has_section(section) {
+        if self.section(section).is_none() {
             return status::NOT_GRANTED;
         }
         let policies = self.shared.policies.borrow();
@@ -86,7 +116,7 @@ impl Receiver for Ear {
     }
 
     fn decide(&self, pool: &str, hook: &str, args: &str, answer: &mut dyn FnMut(&str)) -> i32 {
-        if !hook.split_once('.').is_some_and(|(section, _)| self.has_section(section)) {
+        if !self.has_hook(hook) {
             return status::NOT_GRANTED;
         }
         let Ok(args) = serde_json::from_str(args) else { return status::INVALID };

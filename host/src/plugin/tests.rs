@@ -27,7 +27,7 @@ impl Plugin for Tester {
     const NAME: &'static str = "tester";
     const VERSION: &'static str = "1.2.3";
     const MANIFEST: &'static str = r#"{
-        "kinds": ["test"], "services": ["one", "two"], "sections": [{ "name": "tests" }],
+        "kinds": ["test"], "services": ["one", "two"], "sections": [{ "name": "tests", "hooks": [{ "name": "allow" }] }],
         "extensions": ["switchyard.call/1", "switchyard.orbit/1", "switchyard.policy/1", "switchyard.timer/1"]
     }"#;
     type Error = CommandError;
@@ -53,8 +53,9 @@ impl Plugin for Tester {
             "policy" => {
                 let settings: serde_json::Value = cx.policy().settings("east", "tests")?;
                 let decision = cx.policy().decide("east", "tests.allow", &json!({ "a": 1 }))?;
-                let foreign = cx.policy().settings::<serde_json::Value>("east", "resiliency");
-                let text = format!("{settings} {:?} {}", decision.reason, foreign.is_err());
+                let foreign = cx.policy().settings::<serde_json::Value>("east", "resiliency").is_err();
+                let unknown = cx.policy().decide("east", "tests.alow", &()).is_err();
+                let text = format!("{settings} {:?} {foreign} {unknown}", decision.reason);
                 Err(CommandError::new(Code::GENERAL, text))
             }
             "now" => Err(CommandError::new(Code::GENERAL, format!("{} {:?}", cx.now().ms(), cx.elapsed()))),
@@ -179,6 +180,7 @@ fn a_panic_ends_its_flow_once_and_leaves_the_others() {
 
     offer(&mut plugins, "panic");
     assert_eq!(verbs(&mut plugins), [Verb::FlowEnd(FlowEnd::Panicked, "at once".into())]);
+    assert_eq!(failures(&plugins), 1);
     let later = offer(&mut plugins, "panic later");
     let watch = next(&mut plugins);
     plugins.answer(now(), waiter(&watch), Ok(&json!({})));
@@ -197,7 +199,8 @@ fn a_panic_ends_its_flow_once_and_leaves_the_others() {
 fn policies_answer_at_once_and_only_about_the_plugins_own_sections() {
     let mut plugins = started(&[entry::<Tester>()]);
     offer(&mut plugins, "policy");
-    let message = r#"35001: {"patience_ms":5} Some("tests.allow {\"a\":1} 1800000000000") true"#.to_owned();
+    let message =
+        r#"35001: {"patience_ms":5} Some("tests.allow {\"a\":1} 1800000000000") true true"#.to_owned();
     assert_eq!(verbs(&mut plugins), [Verb::FlowEnd(FlowEnd::Failed, message)]);
 }
 
@@ -365,6 +368,28 @@ fn a_wake_up_comes_through_a_channel_once_until_it_is_delivered() {
     let before = failures(&plugins);
     plugins.wake(now(), instance);
     assert_eq!(failures(&plugins), before + 1, "the event arrived; this plugin answers it with -1");
+}
+
+#[test]
+fn a_plugin_that_panics_while_it_is_made_is_refused() {
+    struct Stillborn;
+    impl Default for Stillborn {
+        fn default() -> Self {
+            panic!("not today");
+        }
+    }
+    impl Plugin for Stillborn {
+        const NAME: &'static str = "stillborn";
+        const VERSION: &'static str = "0.1.0";
+        const MANIFEST: &'static str = r#"{ "kinds": ["test"] }"#;
+        type Error = CommandError;
+        async fn offer(self: Rc<Self>, _cx: Context, _offer: Offer) -> Result<(), CommandError> {
+            Ok(())
+        }
+    }
+    let plugins = started(&[entry::<Stillborn>()]);
+    assert_eq!(plugins.refused(), [LoadError::NotCreated { name: "stillborn 0.1.0".into() }]);
+    assert_eq!(plugins.for_kind("test"), None);
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl Policy<'_> {
         read(text, || format!("settings of {section} in pool {pool}"))
     }
 
-    /// Asks a hook (`call_park.allow`). A hook that is absent, fails or overruns its budget gives the
+    /// Asks a hook of one of the plugin's sections (`call_park.allow`), declared in its manifest. A hook that is absent, fails or overruns its budget gives the
     /// documented default.
     pub fn decide(&self, pool: &str, hook: &str, args: &impl Serialize) -> Result<Decision, CommandError> {
         let text = self.0.core().host.decide(pool, hook, &encode(args));

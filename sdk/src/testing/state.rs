@@ -101,8 +101,12 @@ impl Receiver for Ear {
     }
 
     fn decide(&self, pool: &str, hook: &str, args: &str, answer: &mut dyn FnMut(&str)) -> i32 {
-        let section = hook.split('.').next().unwrap_or_default();
-        let Some(mut settings) = self.0.settings_of(pool, section) else { return status::NOT_GRANTED };
+        let Some((section, name)) = hook.split_once('.') else { return status::NOT_GRANTED };
+        let declared = self.0.manifest.sections.iter().find(|declared| declared.name == section);
+        let has_hook = declared.is_some_and(|section| section.hooks.iter().any(|hook| hook.name == name));
+        let Some(mut settings) = self.0.settings_of(pool, section).filter(|_| has_hook) else {
+            return status::NOT_GRANTED;
+        };
         let Ok(args) = serde_json::from_str(args) else { return status::INVALID };
         self.0.asked.borrow_mut().push((hook.to_owned(), args));
         let mut decision = self.0.decisions.borrow().get(hook).cloned().unwrap_or_default();

@@ -12,7 +12,7 @@ use switchyard_sdk::testing::{Command, FakeHost, FlowEnd};
 const EVERYTHING: &str = r#"{
     "extensions": ["switchyard.call/1", "switchyard.orbit/1", "switchyard.policy/1", "switchyard.timer/1",
         "switchyard.log/1", "switchyard.metrics/1"],
-    "sections": [{ "name": "call_park", "settings": [
+    "sections": [{ "name": "call_park", "hooks": [{ "name": "allow" }], "settings": [
         { "name": "pickup_timeout", "kind": { "type": "duration", "min_ms": 0, "max_ms": 600000 },
           "default": "90s", "doc": "" }] }]
 }"#;
@@ -445,6 +445,6 @@ fn what_is_not_declared_is_not_granted() {
     host.offer(Offer::dialled("anything"));
     let (how, message) = host.expect_end();
     assert_eq!(how, FlowEnd::Failed);
-    assert_eq!(message, "35001: timer: the manifest does not declare this extension");
+    assert_eq!(message, "35001: timer: not declared in the manifest");
     assert!(host.log().is_empty());
 }
