@@ -31,6 +31,12 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
+/// Whether `text` can stand for itself where a token belongs. Wider than [`is_token`], as phones put base64 and
+/// addresses into tags and branches, but nothing that could be read as the end of the value.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b',' | b';' | 0x7f))
+}
+
 /// Linear white space. Folds have become blanks by the time a value is looked at.
 pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -216,6 +222,14 @@ mod tests {
             assert_eq!(unquote(&quote(text).to_string()), text);
         }
         assert_eq!(unquote("plain"), "plain");
+    }
+
+    #[test]
+    fn a_word_is_nearly_anything_that_does_not_end_a_value() {
+        assert!(is_word("abc") && is_word("a=/+@[::1]:5060") && is_word(""));
+        for text in ["a b", "a\t", "\"a\"", "<a>", "a;b", "a,b", "a\\b", "a\0"] {
+            assert!(!is_word(text), "{text}");
+        }
     }
 
     #[test]

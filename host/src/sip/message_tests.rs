@@ -152,6 +152,10 @@ fn what_is_no_message_is_refused_with_its_reason() {
             with(&["-From", "From: <sip:b@x>;;tag=1"]),
             ParseError::Field(Name::From, "expected a parameter's name"),
         ),
+        (
+            with(&["-From", "From: <sip:b@x>;tag=\"1\""]),
+            ParseError::Field(Name::From, "expected a token as tag"),
+        ),
         (with(&["-Call-ID", "Call-ID:"]), ParseError::Field(Name::CallId, "expected one word")),
         (with(&["-Via", "Via: UDP h"]), ParseError::Field(Name::Via, "expected SIP/2.0/")),
     ] {
@@ -218,7 +222,7 @@ fn a_built_message_is_indexed_as_it_would_be_parsed() {
     draft
         .add(Name::Via, "SIP/2.0/UDP h;branch=z9hG4bK1")
         .add(Name::From, "<sip:a@x>;tag=1")
-        .add(Name::To, "<sip:b@x>;tag=\"2\"")
+        .add(Name::To, "<sip:b@x>;tag=2=")
         .add(Name::CallId, "1")
         .add(Name::CSeq, "4 PING")
         .add(Name::ContentLength, 99)

@@ -13,8 +13,11 @@ mod name;
 mod params;
 mod parse;
 mod status;
+#[cfg(test)]
+mod torture;
 pub mod transaction;
 pub mod uri;
+pub mod vocabulary;
 
 pub use dialog::{Dialog, DialogId, MAX_FORWARDS, OutOfOrder};
 pub use draft::Draft;
@@ -33,3 +36,4 @@ pub use transaction::{
     ClientId, Counters, Event, Failure, Limits, ServerId, Timings, Transactions, too_big_for_udp,
 };
 pub use uri::{Scheme, Uri};
+pub use vocabulary::NotRepresentable;

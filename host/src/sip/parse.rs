@@ -376,6 +376,9 @@ fn tag(bytes: &[u8], name: Name, value: &str) -> Result<Span, ParseError> {
         if param.eq_ignore_ascii_case("tag")
             && let Some(value) = value
         {
+            if !grammar::is_word(value) {
+                return Err(ParseError::Field(name, "expected a token as tag"));
+            }
             tag = Span::of(bytes, value.as_bytes());
         }
     }

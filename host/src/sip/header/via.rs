@@ -113,6 +113,9 @@ impl<'a> ViaParts<'a> {
                 return Err(bad("expected fewer parameters"));
             }
             if name.eq_ignore_ascii_case("branch") {
+                if !value.is_some_and(grammar::is_word) {
+                    return Err(bad("expected a token as branch"));
+                }
                 via.branch = value.unwrap_or("");
             } else if name.eq_ignore_ascii_case("rport") {
                 via.rport = Some(value.unwrap_or(""));
@@ -222,6 +225,9 @@ mod tests {
             "SIP/2.0/UDP h:x",
             "SIP/2.0/UDP h;;branch=x",
             "SIP/3.0/UDP h",
+            "SIP/2.0/UDP h;branch",
+            "SIP/2.0/UDP h;branch=\"z9hG4bK1\"",
+            "SIP/2.0/UDP h;branch=z9hG4bK 1",
             "é/2.0/UDP h",
         ] {
             assert!(Via::parse(text).is_err(), "{text}");
