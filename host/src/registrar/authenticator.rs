@@ -244,14 +244,15 @@ fn nc(auth: &Auth) -> Option<u32> {
 }
 
 /// Whether the `uri` parameter means the Request-URI. Proxies and phones disagree about ports, parameters and `sips`,
-/// so only who and where count (RFC 3261 §22.4 item 5).
+/// so only who and where count (RFC 3261 §22.4 item 5); some (SIPp) name the host alone. The answer works once only, so
+/// that opens no door.
 fn same_target(said: &str, asked: &str) -> bool {
     if said == asked {
         return true;
     }
     let (Ok(said), Ok(asked)) = (Uri::parse(said), Uri::parse(asked)) else { return false };
     said.is_sip() == asked.is_sip()
-        && said.user_unescaped() == asked.user_unescaped()
+        && (said.user.is_none() || said.user_unescaped() == asked.user_unescaped())
         && said.host.eq_ignore_ascii_case(&asked.host)
         && said.opaque == asked.opaque
 }

@@ -262,9 +262,10 @@ fn an_answer_counts_for_its_target_only() {
     };
     assert_eq!(verdict("sip:carol@example.test", 1), Verdict::Refused);
     assert_eq!(verdict("sip:bob@elsewhere.test", 1), Verdict::Refused);
-    assert_eq!(verdict("sip:example.test", 1), Verdict::Refused);
+    assert_eq!(verdict("sip:elsewhere.test", 1), Verdict::Refused);
     assert_eq!(verdict("nonsense", 1), Verdict::Refused);
     assert_eq!(verdict("sips:b%6fb@EXAMPLE.test:5061;transport=tls", 1), known("alice"));
+    assert_eq!(verdict("sip:example.test:5060", 2), known("alice"), "SIPp names the host alone");
 }
 
 #[test]
