@@ -22,7 +22,7 @@ run: build ## build, and start a host with the sample office (CONFIG=other.toml 
 # Release: a park costs a tenth of what it costs unoptimised, and the first build takes only a minute longer. The
 # plugins land beside the program, where the sample configuration looks for them.
 build: needs-build ## only build, optimised
-	$(CARGO) build --release --locked --workspace
+	$(CARGO) build --release --locked -p switchyard -p call-park -p group-pickup
 
 test: needs-build needs-test lint unit doctest ## everything: format, lints, units, flows, real processes, real phones
 

@@ -40,8 +40,7 @@ fn section() -> Section {
         doc: String::new(),
     };
     let duration = |min: u64, max: u64| Kind::Duration { min_ms: min * 1000, max_ms: max * 1000 };
-    let hooks =
-        ["absent", "empty", "four", "nested", "denies", "replaces", "matches", "chooses", "loops"];
+    let hooks = ["absent", "empty", "four", "nested", "denies", "replaces", "matches", "chooses", "loops"];
     Section {
         name: "call_park".into(),
         settings: vec![

@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::heartbeat::Heartbeat;
 use super::inbox::Arrivals;
 use crate::admin::{Events, Question, Refused};
-use crate::engine::{AdminId, Event, Input, Output, QueryId, StoreId};
+use crate::engine::{AdminId, Engine, Event, Input, Output, QueryId, StoreId};
 use crate::media;
 use crate::net::{Flow, Protocol};
 use crate::store::{StoreError, Transaction};
@@ -38,6 +38,21 @@ pub trait Machine {
     fn next_timeout(&self) -> Option<Instant>;
     /// The next thing to do outside; to be drained after each of the above.
     fn poll_output(&mut self) -> Option<Output>;
+}
+
+impl Machine for Engine {
+    fn handle(&mut self, now: Now, input: Input) {
+        Engine::handle(self, now, input);
+    }
+    fn on_timeout(&mut self, now: Now) {
+        Engine::on_timeout(self, now);
+    }
+    fn next_timeout(&self) -> Option<Instant> {
+        Engine::next_timeout(self)
+    }
+    fn poll_output(&mut self) -> Option<Output> {
+        Engine::poll_output(self)
+    }
 }
 
 /// What comes in.

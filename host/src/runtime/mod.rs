@@ -9,7 +9,6 @@ mod greeting;
 mod heartbeat;
 mod inbox;
 mod naming;
-mod placeholder;
 mod policies;
 mod reload;
 mod run;
