@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::grammar;
 use super::header::{split_cseq, split_name_addr};
-use super::message::{FIELDS_INLINE, Field, Message, Span, StartLine};
+use super::message::{FIELDS_INLINE, Field, Fields, Message, Span, StartLine};
 use super::method::Method;
 use super::name::Name;
 use super::status::Status;
@@ -221,37 +221,8 @@ impl Draft {
     /// Prints the message, and indexes it on the way.
     pub fn build(&self) -> Message {
         let mut out = BytesMut::with_capacity(self.wire_len());
-        let start = match &self.start {
-            Start::Request { method, uri } => {
-                put(&mut out, &[method.as_str(), " "]);
-                let uri_start = out.len();
-                put(&mut out, &[uri]);
-                let uri = Span::new(uri_start, out.len());
-                put(&mut out, &[" SIP/2.0\r\n"]);
-                StartLine::Request { uri }
-            }
-            Start::Response { status, reason, .. } => {
-                put(&mut out, &["SIP/2.0 ", digits(&mut [0; 10], u32::from(status.0)), " "]);
-                let reason_start = out.len();
-                put(&mut out, &[reason.as_deref().unwrap_or(status.default_reason())]);
-                let reason = Span::new(reason_start, out.len());
-                put(&mut out, &["\r\n"]);
-                StartLine::Response { status: *status, reason }
-            }
-        };
-        let mut fields: SmallVec<[Field; FIELDS_INLINE]> = SmallVec::new();
-        for line in &self.lines {
-            // The length is ours to say.
-            if !line.is(Name::ContentLength) {
-                fields.push(put_line(&mut out, &line.name, &self.text[line.value.range()]));
-            }
-        }
-        let mut length = [0; 10];
-        let length = digits(&mut length, u32::try_from(self.body.len()).unwrap_or(u32::MAX));
-        fields.push(put_line(&mut out, &LineName::Known(Name::ContentLength), length.as_bytes()));
-        put(&mut out, &["\r\n"]);
-        let body = Span::new(out.len(), out.len() + self.body.len());
-        out.extend_from_slice(&self.body);
+        let (start, fields) = self.write(&mut out);
+        let body = Span::new(out.len() - self.body.len(), out.len());
         let bytes = out.freeze();
         let text = |name| {
             let field = fields.iter().find(|field| field.known == Some(name));
@@ -263,6 +234,46 @@ impl Draft {
         let (from_tag, to_tag) = (tag(Name::From), tag(Name::To));
         let cseq = text(Name::CSeq).and_then(|value| split_cseq(value).ok()).map_or(0, |(number, _)| number);
         Message { fields, start, method: self.method().clone(), cseq, from_tag, to_tag, body, bytes }
+    }
+
+    /// Prints the message to the end of `out`.
+    pub fn print(&self, out: &mut BytesMut) {
+        out.reserve(self.wire_len());
+        self.write(out);
+    }
+
+    fn write(&self, out: &mut BytesMut) -> (StartLine, Fields) {
+        let start = match &self.start {
+            Start::Request { method, uri } => {
+                put(out, &[method.as_str(), " "]);
+                let uri_start = out.len();
+                put(out, &[uri]);
+                let uri = Span::new(uri_start, out.len());
+                put(out, &[" SIP/2.0\r\n"]);
+                StartLine::Request { uri }
+            }
+            Start::Response { status, reason, .. } => {
+                put(out, &["SIP/2.0 ", digits(&mut [0; 10], u32::from(status.0)), " "]);
+                let reason_start = out.len();
+                put(out, &[reason.as_deref().unwrap_or(status.default_reason())]);
+                let reason = Span::new(reason_start, out.len());
+                put(out, &["\r\n"]);
+                StartLine::Response { status: *status, reason }
+            }
+        };
+        let mut fields = Fields::new();
+        for line in &self.lines {
+            // The length is ours to say.
+            if !line.is(Name::ContentLength) {
+                fields.push(put_line(out, &line.name, &self.text[line.value.range()]));
+            }
+        }
+        let mut length = [0; 10];
+        let length = digits(&mut length, u32::try_from(self.body.len()).unwrap_or(u32::MAX));
+        fields.push(put_line(out, &LineName::Known(Name::ContentLength), length.as_bytes()));
+        put(out, &["\r\n"]);
+        out.put_slice(&self.body);
+        (start, fields)
     }
 
     fn position(&self, name: Name) -> Option<usize> {

@@ -16,6 +16,9 @@ use super::status::Status;
 /// Fields an ordinary message has; only a longer one makes its index allocate.
 pub(super) const FIELDS_INLINE: usize = 24;
 
+/// Where the fields are.
+pub(super) type Fields = SmallVec<[Field; FIELDS_INLINE]>;
+
 /// A SIP message, immutable and cheap to clone.
 ///
 /// Made by [`Message::parse`], or by [`Draft::build`](super::Draft::build). A parsed message is known to have one
@@ -25,7 +28,7 @@ pub(super) const FIELDS_INLINE: usize = 24;
 #[derive(Clone)]
 pub struct Message {
     pub(super) bytes: Bytes,
-    pub(super) fields: SmallVec<[Field; FIELDS_INLINE]>,
+    pub(super) fields: Fields,
     pub(super) start: StartLine,
     pub(super) method: Method,
     pub(super) cseq: u32,

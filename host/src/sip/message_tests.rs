@@ -80,6 +80,17 @@ fn everything_in_an_odd_but_valid_invite_is_found() {
     assert_eq!(names, ["v", "Via", "f", "To"]);
 }
 
+/// What keeps parsing free of allocations: the bytes are shared, the index fits. Counted in `benches/wire.rs`.
+#[test]
+fn parsing_copies_nothing() {
+    let bytes = Bytes::from(with(&["Max-Forwards: 70", "Contact: <sip:a@h>"]));
+    let address = bytes.as_ptr();
+    let message = Message::parse(bytes).expect("valid");
+    assert_eq!(message.bytes().as_ptr(), address);
+    assert!(!message.fields.spilled());
+    assert_eq!(message.body().len(), 0);
+}
+
 #[test]
 fn a_response_answers_the_method_of_its_cseq() {
     let response = message(&with(&["SIP/2.0 486 Busy  Here", "-CSeq", "CSeq: 7 REFER"]));

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::grammar::{self, is_blank, is_token_byte, number};
 use super::header::{ViaParts, split_cseq, split_name_addr};
-use super::message::{FIELDS_INLINE, Field, Message, Span, StartLine};
+use super::message::{Field, Fields, Message, Span, StartLine};
 use super::method::Method;
 use super::name::Name;
 use super::status::Status;
@@ -120,7 +120,7 @@ impl Message {
 struct Scan {
     start: StartLine,
     method: Span,
-    fields: SmallVec<[Field; FIELDS_INLINE]>,
+    fields: Fields,
     /// Line ends inside folded values.
     folds: SmallVec<[u32; 4]>,
     body_start: usize,
@@ -131,7 +131,7 @@ impl Scan {
         let first = line_end(bytes, 0)?;
         let (start, method) = start_line(&bytes[..first])?;
         let mut scan =
-            Scan { start, method, fields: SmallVec::new(), folds: SmallVec::new(), body_start: bytes.len() };
+            Scan { start, method, fields: Fields::new(), folds: SmallVec::new(), body_start: bytes.len() };
         let mut at = first + 2;
         loop {
             let end = line_end(bytes, at)?;
