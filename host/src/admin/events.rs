@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use metrics::counter;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
@@ -45,8 +46,15 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Hands `event` to every open stream. Never waits; costs next to nothing while nobody listens.
+    /// Counts `event` and hands it to every open stream. Never waits; costs little while nobody listens.
     pub fn publish(&self, event: &Event) {
+        match event.code {
+            Some(code) => {
+                counter!("switchyard_events_total", "what" => event.what, "code" => code.to_string())
+            }
+            None => counter!("switchyard_events_total", "what" => event.what),
+        }
+        .increment(1);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if self.sender.receiver_count() == 0 {
             return;

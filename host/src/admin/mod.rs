@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod events;
 mod handle;
+mod metrics;
 mod request;
 mod routes;
 mod server;

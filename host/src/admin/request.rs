@@ -56,7 +56,8 @@ pub enum Request {
     PolicyStatus,
     /// The loaded plugins: `[{name, version, description, kinds, services, state, flows, failures, file}]`.
     Plugins,
-    /// Counters for `/readyz`: `{ready, draining, calls, occupants, registrations, store}`.
+    /// Counters for `/metrics` and for who waits until all has ended: `{ready, draining, calls, occupants,
+    /// orbit_leaks, registrations, counts: {legs, flows, timers, …}}`.
     Status,
 }
 

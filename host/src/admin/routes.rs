@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,6 +12,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use metrics::gauge;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -50,6 +52,9 @@ impl fmt::Debug for Service {
     }
 }
 
+/// A scraper gives up after ten seconds, and should then have the metrics of what is not stuck.
+const SCRAPE_MAX: Duration = Duration::from_secs(2);
+
 type Route = (MethodFilter, &'static str, MethodRouter<Service>);
 
 /// Those that tell nothing about anybody, and so need no token.
@@ -68,7 +73,7 @@ fn open_routes() -> Vec<Route> {
 fn closed_routes() -> Vec<Route> {
     use MethodFilter as M;
     vec![
-        (M::GET, "/metrics", on(M::GET, metrics)),
+        (M::GET, "/metrics", on(M::GET, scrape)),
         (M::GET, "/api/v1/status", on(M::GET, status)),
         (M::GET, "/api/v1/events", on(M::GET, events)),
         (M::GET, "/api/v1/calls", on(M::GET, calls)),
@@ -163,7 +168,13 @@ async fn ready(State(service): State<Service>) -> Response {
     (status, axum::Json(json!({ "state": life.name(), "ready": life == Life::Ready }))).into_response()
 }
 
-async fn metrics(State(service): State<Service>) -> Response {
+async fn scrape(State(service): State<Service>) -> Response {
+    // An engine that does not answer is a finding, not a reason to hide the other metrics.
+    if let Ok(status) = service.engine.clone().with_patience(SCRAPE_MAX).ask(Request::Status).await {
+        super::metrics::set(&status);
+    }
+    let ready = service.readiness.get() == Life::Ready;
+    gauge!("switchyard_ready").set(if ready { 1.0 } else { 0.0 });
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (service.metrics)())
         .into_response()
 }

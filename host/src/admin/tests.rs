@@ -297,6 +297,20 @@ async fn the_event_stream_begins_with_a_snapshot_and_goes_on_with_what_happens()
     );
 }
 
+#[test]
+fn each_event_is_counted_by_what_it_is_and_why() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    ::metrics::with_local_recorder(&recorder, || {
+        let events = Events::default();
+        events.publish(&event("park.parked"));
+        events.publish(&Event { code: Some(35002), ..event("feature.refused") });
+        events.publish(&Event { code: Some(35002), ..event("feature.refused") });
+    });
+    let text = recorder.handle().render();
+    assert!(text.contains("switchyard_events_total{what=\"park.parked\"} 1"), "{text}");
+    assert!(text.contains("switchyard_events_total{what=\"feature.refused\",code=\"35002\"} 2"), "{text}");
+}
+
 #[tokio::test]
 async fn a_slow_reader_is_told_what_he_missed_and_starts_afresh() {
     let world = world();

@@ -1,5 +1,7 @@
 //! Requests of the administrative interface (`admin::Request`), answered by [`Output::Admin`].
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use switchyard_sdk::types::{FarLeg, How};
 
@@ -60,8 +62,9 @@ impl Engine {
             Request::Status => Ok(json!({
                 "ready": !self.draining,
                 "draining": self.draining,
-                "calls": self.calls.legs().filter(|leg| leg.state == State::Confirmed).count(),
+                "calls": self.calls.legs().filter(|leg| leg.state == State::Confirmed).map(|leg| leg.call).collect::<BTreeSet<_>>().len(),
                 "occupants": self.orbits.occupants().count(),
+                "orbit_leaks": self.orbits.leaks(|leg| self.calls.leg(leg).is_some()),
                 "registrations": self.registrar.len(),
                 "counts": self.counts(),
             })),
