@@ -7,13 +7,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::debug::Debug;
 use mlua::{HookTriggers, Lua, VmState};
 
 /// Reads a monotonic clock; only differences count.
-pub type Clock = Rc<dyn Fn() -> Duration>;
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// What one decision, and the loading of one pool's files, may cost.
 #[derive(Clone)]
@@ -81,7 +82,7 @@ const STEP: u32 = 200;
 
 /// The budget of the call that runs now.
 pub(crate) struct Budget {
-    limits: Limits,
+    limits: RefCell<Limits>,
     left: Cell<i64>,
     /// Set at the first look at the clock, so that short calls never look.
     deadline: Cell<Option<Duration>>,
@@ -89,18 +90,38 @@ pub(crate) struct Budget {
     hit: Cell<Option<Limit>>,
     /// Where the script was when it was stopped.
     place: RefCell<Option<(String, u32)>>,
+    depth: Cell<u32>,
+}
+
+/// How deep Lua may call the host that calls Lua. Lua itself would go on to 200, which takes more stack than a
+/// thread has; no file that people can follow comes near this.
+const DEPTH_MAX: u32 = 16;
+
+/// One call from the host into Lua, inside one from Lua into the host.
+pub(crate) struct Nested<'a>(&'a Cell<u32>);
+
+impl Drop for Nested<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Budget {
     pub(crate) fn new(limits: Limits) -> Rc<Budget> {
         Rc::new(Budget {
-            limits,
+            limits: RefCell::new(limits),
             left: Cell::new(0),
             deadline: Cell::new(None),
             time: Cell::new(None),
             hit: Cell::new(None),
             place: RefCell::new(None),
+            depth: Cell::new(0),
         })
+    }
+
+    /// Other limits, from the next call on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.borrow_mut() = limits;
     }
 
     /// Installs the hook. Once per state; there are no coroutines, so the main thread is all there is.
@@ -111,7 +132,7 @@ impl Budget {
     /// Starts the budget of a decision. Called from inside Lua when the arguments are on its stack: until then
     /// the state has no limit, because a limited state guards every string it is given, at fifty nanoseconds each.
     pub(crate) fn begin_call(&self, lua: &Lua) -> mlua::Result<()> {
-        let Limits { instructions, bytes, state_bytes, time, .. } = &self.limits;
+        let Limits { instructions, bytes, state_bytes, time, .. } = &*self.limits.borrow();
         self.start(*instructions, time.as_ref().map(|(_, limit)| *limit));
         lua.set_memory_limit((lua.used_memory() + bytes).min(*state_bytes))?;
         Ok(())
@@ -119,7 +140,7 @@ impl Budget {
 
     /// Starts the budget of loading.
     pub(crate) fn begin_load(&self, lua: &Lua) -> mlua::Result<()> {
-        let Limits { load_instructions, state_bytes, time, .. } = &self.limits;
+        let Limits { load_instructions, state_bytes, time, .. } = &*self.limits.borrow();
         self.start(*load_instructions, time.as_ref().map(|(_, limit)| *limit * 20));
         lua.set_memory_limit(*state_bytes)?;
         Ok(())
@@ -147,6 +168,15 @@ impl Budget {
         if self.hit.get().is_some() || self.left.get() < 0 || self.late() { Err(self.stop()) } else { Ok(()) }
     }
 
+    /// Allows one more level of calls, for as long as the result lives.
+    pub(crate) fn nest(&self) -> mlua::Result<Nested<'_>> {
+        if self.depth.get() >= DEPTH_MAX {
+            return Err(mlua::Error::runtime(format!("functions nested deeper than {DEPTH_MAX} levels")));
+        }
+        self.depth.set(self.depth.get() + 1);
+        Ok(Nested(&self.depth))
+    }
+
     fn arm(self: &Rc<Self>, lua: &Lua, step: u32) -> mlua::Result<()> {
         let budget = self.clone();
         let triggers = HookTriggers::new().every_nth_instruction(step);
@@ -168,7 +198,8 @@ impl Budget {
     }
 
     fn late(&self) -> bool {
-        let (Some((clock, _)), Some(time)) = (&self.limits.time, self.time.get()) else { return false };
+        let limits = self.limits.borrow();
+        let (Some((clock, _)), Some(time)) = (&limits.time, self.time.get()) else { return false };
         let now = clock();
         match self.deadline.get() {
             None => {
@@ -189,6 +220,8 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
     use super::*;
 
     fn run(limits: Limits, script: &str) -> (mlua::Result<()>, Option<Hit>) {
@@ -242,20 +275,17 @@ mod tests {
 
     #[test]
     fn time_counts_where_there_is_a_clock() {
-        let reads = Rc::new(Cell::new(0u64));
+        let reads = Arc::new(AtomicU64::new(0));
         let seen = reads.clone();
-        let clock: Clock = Rc::new(move || {
-            seen.set(seen.get() + 1);
-            Duration::from_millis(seen.get())
-        });
+        let clock: Clock = Arc::new(move || Duration::from_millis(seen.fetch_add(1, Relaxed)));
         let limits = Limits { time: Some((clock, Duration::from_millis(5))), ..Limits::default() };
         let (result, hit) = run(limits.clone(), "while true do end");
         assert!(result.unwrap_err().to_string().contains("too long"));
         assert_eq!(hit.unwrap().0, Limit::Time);
-        assert_eq!(reads.get(), 6, "once to set the deadline, then until it has passed");
-        reads.set(0);
+        assert_eq!(reads.load(Relaxed), 6, "once to set the deadline, then until it has passed");
+        reads.store(0, Relaxed);
         assert!(run(limits, "return 1").0.is_ok());
-        assert_eq!(reads.get(), 0, "a short call never reads the clock");
+        assert_eq!(reads.load(Relaxed), 0, "a short call never reads the clock");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::args::Trampolines;
-use super::budget::Limits;
+use super::budget::{Budget, Limits};
 use super::diagnostic::near;
 use super::fault::Fault;
 use super::layer::{Content, Layer, Leaf, Node, Origin, Tree};
@@ -155,7 +155,12 @@ enum Module {
     Done(Value),
 }
 
-type Modules = Rc<RefCell<BTreeMap<String, Module>>>;
+/// The loading of one pool: its globals, and the files that ran in them.
+struct Session {
+    budget: Rc<Budget>,
+    modules: RefCell<BTreeMap<String, Module>>,
+    globals: RefCell<Option<Table>>,
+}
 
 impl Workshop {
     fn new(bundle: Arc<Bundle>, schema: Rc<Schema>) -> Workshop {
@@ -254,18 +259,16 @@ impl Workshop {
     }
 
     fn run(self: &Rc<Self>, sandbox: &Sandbox, file: &str) -> mlua::Result<Layer> {
-        let modules = Modules::default();
-        let environment = Rc::new(RefCell::new(None));
-        let (workshop, seen, globals) = (self.clone(), modules.clone(), environment.clone());
-        let require = sandbox.lua.create_function(move |lua, name: String| {
-            let globals: Option<Table> = globals.borrow().clone();
-            let globals = globals.ok_or_else(|| Error::runtime("require: too early"))?;
-            workshop.require(lua, &seen, &globals, &name)
-        })?;
-        let globals = sandbox.environment(require)?;
-        *environment.borrow_mut() = Some(globals.clone());
-        let value = guarded(sandbox, None, |lua| self.module(lua, &modules, &globals, file))?;
-        match value {
+        let session = Rc::new(Session {
+            budget: sandbox.budget.clone(),
+            modules: RefCell::default(),
+            globals: RefCell::default(),
+        });
+        let (workshop, asked) = (self.clone(), session.clone());
+        let require =
+            sandbox.lua.create_function(move |lua, name: String| workshop.require(lua, &asked, &name))?;
+        *session.globals.borrow_mut() = Some(sandbox.environment(require)?);
+        match guarded(sandbox, None, |lua| self.module(lua, &session, file))? {
             Value::UserData(data) => Ok(data.borrow::<Layer>()?.clone()),
             other => {
                 Err(Error::runtime(format!("expected a policy to be returned, found {}", other.type_name())))
@@ -273,13 +276,7 @@ impl Workshop {
         }
     }
 
-    fn require(
-        self: &Rc<Self>,
-        lua: &Lua,
-        modules: &Modules,
-        globals: &Table,
-        name: &str,
-    ) -> mlua::Result<Value> {
+    fn require(self: &Rc<Self>, lua: &Lua, session: &Session, name: &str) -> mlua::Result<Value> {
         if !self.is_open() {
             return Err(Error::runtime("require: only while the file is loaded, not when a hook is asked"));
         }
@@ -292,18 +289,12 @@ impl Workshop {
             };
             return Err(Error::runtime(format!("require: no file {file} in the policy directory{hint}")));
         }
-        self.module(lua, modules, globals, &file)
+        self.module(lua, session, &file)
     }
 
     /// Runs a file, once per pool. Files in `lib/` return what they like, all others a policy.
-    fn module(
-        self: &Rc<Self>,
-        lua: &Lua,
-        modules: &Modules,
-        globals: &Table,
-        file: &str,
-    ) -> mlua::Result<Value> {
-        match modules.borrow().get(file) {
+    fn module(self: &Rc<Self>, lua: &Lua, session: &Session, file: &str) -> mlua::Result<Value> {
+        match session.modules.borrow().get(file) {
             Some(Module::Done(value)) => return Ok(value.clone()),
             Some(Module::Running) => {
                 let by = caller(lua).map(|(by, _)| by).unwrap_or_default();
@@ -311,13 +302,18 @@ impl Workshop {
             }
             None => {}
         }
-        modules.borrow_mut().insert(file.to_owned(), Module::Running);
+        session.modules.borrow_mut().insert(file.to_owned(), Module::Running);
         self.files.borrow_mut().push(file.to_owned());
         let text = self.bundle.get(file).unwrap_or_default();
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let globals = session.globals.borrow().clone();
+        let globals = globals.ok_or_else(|| Error::runtime("no globals to run in"))?;
         let chunk = lua.load(text).set_name(format!("@{file}")).set_mode(ChunkMode::Text);
-        let value: Value = chunk.set_environment(globals.clone()).into_function()?.call(())?;
+        let value: Value = {
+            let _level = session.budget.nest()?;
+            chunk.set_environment(globals).into_function()?.call(())?
+        };
         let value = match value {
             value if file.starts_with("lib/") => value,
             Value::UserData(data) if data.is::<Layer>() => Value::UserData(data),
@@ -330,7 +326,7 @@ impl Workshop {
                 )));
             }
         };
-        modules.borrow_mut().insert(file.to_owned(), Module::Done(value.clone()));
+        session.modules.borrow_mut().insert(file.to_owned(), Module::Done(value.clone()));
         Ok(value)
     }
 

@@ -36,6 +36,7 @@ mod tests;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -89,7 +90,7 @@ impl Policies {
     /// `resiliency` is added. `pools` are the pools one expects to be asked for; others get theirs just as well.
     /// `seed` is for `random()`.
     ///
-    /// No time limit: a host that has a clock uses [`with_limits`](Self::with_limits).
+    /// Without a limit of time: see [`limit_time`](Self::limit_time).
     pub fn new(
         sections: &[Section],
         bundle: Arc<Bundle>,
@@ -99,7 +100,7 @@ impl Policies {
         Self::with_limits(sections, bundle, pools, seed, Limits::default())
     }
 
-    /// The same with other limits, a clock among them.
+    /// The same with other limits.
     pub fn with_limits(
         sections: &[Section],
         bundle: Arc<Bundle>,
@@ -120,6 +121,13 @@ impl Policies {
             refused: None,
             counters: Counters::default(),
         })
+    }
+
+    /// Limits the time of decisions by a clock. Until then, and in simulation, instructions and bytes are the limits:
+    /// an engine reads no clock of its own.
+    pub fn limit_time(&mut self, clock: Clock, longest: Duration) {
+        self.limits.time = Some((clock, longest));
+        self.running.sandbox.budget.set_limits(self.limits.clone());
     }
 
     /// Replaces the running policies and returns the new revision, or leaves everything as it was and remembers

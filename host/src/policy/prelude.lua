@@ -7,9 +7,11 @@
 
 local host, raw = ...
 
+-- `raw` is emptied once this file has run: what functions need later is taken out of it here.
+
 local assert, error, ipairs, select, type = raw.assert, raw.error, raw.ipairs, raw.select, raw.type
 local pcall, setmetatable, tonumber = raw.pcall, raw.setmetatable, raw.tonumber
-local raw_next, raw_tostring, math_type = raw.next, raw.tostring, raw.math.type
+local raw_next, raw_tostring, math_type, to_integer = raw.next, raw.tostring, raw.math.type, raw.math.tointeger
 local pack, sort, unpack, concat = raw.table.pack, raw.table.sort, raw.table.unpack, raw.table.concat
 local charge = host.charge
 
@@ -129,7 +131,7 @@ function string.rep(text, count, separator)
   return rep(text, count, separator)
 end
 
-local format, gsub = raw.string.format, raw.string.gsub
+local format, gsub, find = raw.string.format, raw.string.gsub, raw.string.find
 function string.format(text, ...)
   if type(text) == "string" and #text > 1024 then
     error("string.format: the format is longer than 1024 bytes", 2)
@@ -140,7 +142,7 @@ function string.format(text, ...)
     if kind == "table" or kind == "function" or kind == "userdata" then given[index] = tostring(given[index]) end
   end
   -- `%p` prints an address. Taken out, it makes the format wrong, which is what the author is told.
-  if type(text) == "string" and raw.string.find(gsub(text, "%%%%", ""), "%%[-+ #0-9.]*p") then
+  if type(text) == "string" and find(gsub(text, "%%%%", ""), "%%[-+ #0-9.]*p") then
     error("string.format: invalid conversion '%p'", 2)
   end
   return format(text, unpack(given, 1, given.n))
@@ -158,7 +160,7 @@ end
 
 local function whole(value, otherwise, name)
   if value == nil then return otherwise end
-  local number = math_type(value) == "integer" and value or raw.math.tointeger(tonumber(value))
+  local number = math_type(value) == "integer" and value or to_integer(tonumber(value))
   if not number then error(name .. ": expected a whole number, found " .. tostring(value), 3) end
   return number
 end

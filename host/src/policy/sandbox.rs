@@ -113,6 +113,8 @@ impl Sandbox {
         if let Some(metatable) = lua.type_metatable::<LuaString>() {
             metatable.raw_set("__index", string)?;
         }
+        // What no environment leads to is not there either.
+        lua.globals().clear()?;
         budget.end(&lua);
         budget.attach(&lua)?;
         Ok(Sandbox { lua, budget, moment, environment })
@@ -402,6 +404,24 @@ mod tests {
         ] {
             assert!(run::<Value>(&sandbox(), &format!("{holes} {script}")).is_err(), "{script}");
         }
+    }
+
+    #[test]
+    fn calls_nested_through_the_host_end_before_the_stack_does() {
+        for script in [
+            "local function f() return ('a'):gsub('a', f) end return f()",
+            "local function f() return pcall(f) and select(2, pcall(f)) end return f()",
+            "local function f() table.sort({ 1, 2, 3 }, f) end f()",
+            "local function f() return f() .. 'x' end return f()",
+            "return string.rep('(', 200):find(string.rep('(', 200))",
+        ] {
+            // Whatever it ends with, it ends, and the state lives on.
+            let sandbox = sandbox();
+            let _ = run::<Value>(&sandbox, script);
+            assert_eq!(run::<i64>(&sandbox, "return 1 + 1").unwrap(), 2, "{script}");
+        }
+        let deep = format!("return {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        assert!(sandbox().lua.load(deep).into_function().is_err());
     }
 
     #[test]

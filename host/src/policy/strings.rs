@@ -104,7 +104,7 @@ pub(crate) fn functions(lua: &Lua, budget: &Rc<Budget>) -> Result<Table> {
                 at = found.end + 1;
             } else {
                 count += 1;
-                by.append(lua, &subject, &found, &mut result)?;
+                by.append(lua, &paying, &subject, &found, &mut result)?;
                 last = Some(found.end);
                 at = found.end;
                 if found.start == found.end {
@@ -151,11 +151,21 @@ impl By {
         }
     }
 
-    fn append(&self, lua: &Lua, subject: &[u8], found: &Match, result: &mut Vec<u8>) -> Result<()> {
+    fn append(
+        &self,
+        lua: &Lua,
+        budget: &Budget,
+        subject: &[u8],
+        found: &Match,
+        result: &mut Vec<u8>,
+    ) -> Result<()> {
         let replacement = match self {
             By::Text(text) => return expand(text, subject, found, result),
             By::Table(table) => table.raw_get::<Value>(value(lua, subject, first(found))?)?,
-            By::Function(function) => function.call::<Value>(held(lua, subject, found)?)?,
+            By::Function(function) => {
+                let _level = budget.nest()?;
+                function.call::<Value>(held(lua, subject, found)?)?
+            }
         };
         let name = replacement.type_name();
         match replacement {

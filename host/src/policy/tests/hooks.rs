@@ -1,6 +1,6 @@
 //! Asking hooks, whatever they answer.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::*;
@@ -135,20 +135,25 @@ fn hooks_that_fail_or_overrun_give_the_documented_default() {
 
 #[test]
 fn a_slow_hook_is_stopped_by_the_clock() {
-    let time = Rc::new(Cell::new(0u64));
-    let reads = time.clone();
     // Each look at the clock takes a millisecond of this world.
-    let clock: Clock = Rc::new(move || {
-        reads.set(reads.get() + 1);
-        Duration::from_millis(reads.get())
-    });
-    let limits = Limits { time: Some((clock, Duration::from_millis(50))), ..Limits::default() };
-    let files =
-        bundle(&[("pools/west.lua", "return { call_park = { allow = function() while true do end end } }")]);
-    let mut policies = Policies::with_limits(&[call_park()], files, &[], 7, limits).unwrap();
-    assert!(policies.decide(now(), "west", "call_park.allow", &Json::Null).allowed);
-    assert_eq!(policies.counters().overruns, 1);
-    assert!((50..60).contains(&time.get()), "{}", time.get());
+    let time = Arc::new(AtomicU64::new(0));
+    let reads = time.clone();
+    let clock: Clock = Arc::new(move || Duration::from_millis(reads.fetch_add(1, Relaxed)));
+    let mut policies = west_with("allow = function() while true do end end");
+    policies.limit_time(clock, Duration::from_millis(50));
+    for overruns in 1..3 {
+        assert!(policies.decide(now(), "west", "call_park.allow", &Json::Null).allowed);
+        assert_eq!(policies.counters().overruns, overruns);
+        assert!((50..60).contains(&time.swap(0, Relaxed)));
+        // The next revision has the same limit.
+        let bundle = policies
+            .bundle()
+            .files()
+            .map(|(name, text)| (name.to_owned(), format!("{text}\n")))
+            .collect::<Vec<_>>();
+        policies.replace(Arc::new(Bundle::of(bundle))).unwrap();
+        time.store(0, Relaxed);
+    }
 }
 
 #[test]

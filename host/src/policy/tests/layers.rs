@@ -92,9 +92,9 @@ fn explain_names_value_file_and_line() {
         [
             "call_park.pickup_timeout = \"3m\" <- pools/west.lua:3",
             "call_park.max_recall_attempts = 1 <- -:0",
+            "call_park.recall_ring_time = \"30s\" <- -:0",
             "call_park.on_timeout_uri = \"sip:a@b\" <- pools/west.lua:3",
             "call_park.music_on_hold = false <- default.lua:2",
-            "call_park.recall_ring_time = \"30s\" <- -:0",
             "call_park.orbit_choice = \"random\" <- -:0",
             "call_park.reuse_cooldown = \"30s\" <- -:0",
             "call_park.say_orbit = true <- -:0",

@@ -159,6 +159,14 @@ fn long_file_names_are_told_in_full() {
 }
 
 #[test]
+fn files_that_require_each_other_in_a_long_chain_are_refused() {
+    let link = |n: usize| (format!("lib/x{n}.lua"), format!("return require 'lib/x{}'", n + 1));
+    let chain = (0..500).map(link).chain([("default.lua".to_owned(), "require 'lib/x0'".to_owned())]);
+    let errors = Policies::new(&[], Arc::new(Bundle::of(chain)), &[], 7).unwrap_err();
+    assert!(errors[0].message.contains("nested deeper than 16 levels"), "{errors:?}");
+}
+
+#[test]
 fn a_mistake_in_the_shared_base_is_told_once() {
     let extend = "return require 'default':extend {}";
     let files = bundle(&[
@@ -167,4 +175,28 @@ fn a_mistake_in_the_shared_base_is_told_once() {
         ("pools/b.lua", extend),
     ]);
     assert_eq!(Policies::new(&[call_park()], files, &[], 7).unwrap_err().len(), 1);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(150))]
+    /// Half-saved files, merge leftovers, stray bytes: a diagnostic that names a file, never a panic or a hang.
+    #[test]
+    fn any_text_is_a_policy_or_a_diagnostic(
+        cut in 0usize..1500, length in 0usize..400, noise in "[a-z{}()=,\\[\\]\"'. \n-]{0,12}", insert in proptest::bool::ANY,
+    ) {
+        let mut files: Vec<(String, String)> =
+            Bundle::read(&shipped()).unwrap().files().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let (name, text) = files.iter_mut().find(|(name, _)| name == "pools/west.lua").unwrap();
+        let from = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let to = if insert { from } else { (from + length).min(text.len()) };
+        let to = (to..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap();
+        text.replace_range(from..to, &noise);
+        let name = name.clone();
+        if let Err(errors) = Policies::new(&[call_park()], Arc::new(Bundle::of(files)), &[], 7) {
+            proptest::prop_assert!(!errors.is_empty());
+            for error in errors {
+                proptest::prop_assert_eq!(&error.file, &name, "{}", error);
+            }
+        }
+    }
 }

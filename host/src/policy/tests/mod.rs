@@ -9,37 +9,18 @@ mod shipped;
 use std::path::PathBuf;
 
 use serde_json::json;
-use switchyard_sdk::manifest::{Hook, Kind, Setting};
+use switchyard_sdk::manifest::{Hook, Manifest};
 
 use super::*;
 use crate::time::{Instant, Utc};
 
-/// As the call-park plugin declares it.
+/// The section of the call-park plugin as it declares it, and a hook that shares the name of a setting.
 fn call_park() -> Section {
-    let duration = |min: u64, max: u64| Kind::Duration { min_ms: min * 1000, max_ms: max * 1000 };
-    let setting = |name: &str, kind: Kind, default: Json| Setting {
-        name: name.into(),
-        kind,
-        default,
-        doc: String::new(),
-    };
-    let hook = |name: &str| Hook { name: name.into(), doc: String::new() };
-    let words = ["random", "lowest", "least_recent"].map(str::to_owned).to_vec();
-    Section {
-        name: "call_park".into(),
-        doc: String::new(),
-        settings: vec![
-            setting("pickup_timeout", duration(10, 600), json!("90s")),
-            setting("max_recall_attempts", Kind::Integer { min: 1, max: 10 }, json!(1)),
-            setting("on_timeout_uri", Kind::Uri, Json::Null),
-            setting("music_on_hold", Kind::Music, json!(true)),
-            setting("recall_ring_time", duration(5, 120), json!("30s")),
-            setting("orbit_choice", Kind::Word { words }, json!("random")),
-            setting("reuse_cooldown", duration(0, 3600), json!("30s")),
-            setting("say_orbit", Kind::Boolean, json!(true)),
-        ],
-        hooks: vec![hook("allow"), hook("allow_retrieve"), hook("orbit_choice")],
-    }
+    let manifest = include_str!("../../../../plugins/call-park/src/manifest.json");
+    let manifest: Manifest = serde_json::from_str(manifest).unwrap();
+    let mut section = manifest.sections.into_iter().find(|section| section.name == "call_park").unwrap();
+    section.hooks.push(Hook { name: "orbit_choice".into(), doc: String::new() });
+    section
 }
 
 /// Numbers of facts.md: SET-01, SET-02, SET-03, SET-04, CP-02, §6.6, §6.10.
