@@ -48,7 +48,11 @@ impl Calls {
                     self.fail(cx, operation, Failed::new(Code::GENERAL, 500, reason.clone()));
                 }
             }
-            Event::PromptsDone { .. } => {}
+            Event::PromptsDone { stream } => {
+                if let Some(leg) = self.streams.get(stream).and_then(|id| self.legs.get_mut(id)) {
+                    leg.playlist.prompts.clear();
+                }
+            }
             Event::Digit { stream, digit, duration_ms } => {
                 if let Some(&id) = self.streams.get(stream) {
                     let detail =
@@ -88,7 +92,8 @@ impl Calls {
     pub(super) fn refresh_media(&mut self, cx: &mut Core, id: LegId) {
         let Some(leg) = self.legs.get(&id) else { return };
         if leg.peer == Peer::Host && leg.stream.is_some() {
-            let playlist = Playlist { prompts: Vec::new(), then: leg.playlist.then.clone() };
+            // A number half spoken is spoken again rather than cut off; music goes on where it was.
+            let playlist = leg.playlist.clone();
             self.send_media(cx, id, &playlist);
         }
     }

@@ -486,10 +486,9 @@ impl Calls {
             ConnectStage::OfferB => ConnectStage::OfferA,
             ConnectStage::OfferA => {
                 // Does `b` know where `a` listens now? It was told of `a` as it was before.
-                let told = self.legs.get(&b).and_then(|leg| leg.negotiation.local());
                 let is = self.legs.get(&a).and_then(|leg| leg.negotiation.remote());
-                let known = match (told, is) {
-                    (Some(told), Some(is)) => told.same_media(is),
+                let known = match (self.legs.get(&b), is) {
+                    (Some(told), Some(is)) => told.negotiation.describes(is),
                     _ => true,
                 };
                 if known || *rounds >= ROUNDS_MAX {
