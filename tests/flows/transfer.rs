@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use expect_test::expect;
-use switchyard_host::sip::Status;
+use switchyard_host::sip::{Name, Status};
 
 use crate::harness::{OnRing, World};
 
@@ -143,4 +143,76 @@ fn a_refer_to_nonsense_is_told_so() {
     world.run_for(second());
     assert_eq!(world.phones[bob].call(b).notified.last().unwrap(), "SIP/2.0 404 Not Found");
     assert!(world.phones[alice].call(a).up);
+}
+
+/// Bob takes on his second phone what rings on his first (RFC 3891 with early-only, RFC 5359 §2.16): both offers are
+/// answered by the host, and the first phone is told that the call was completed elsewhere.
+#[test]
+fn a_ringing_call_is_taken_on_another_phone_of_the_user() {
+    let mut world = World::new();
+    let [alice, desk] = world.phones(["alice", "bob"]);
+    let a = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second());
+    let mobile = world.add_phone("bob");
+    world.act(mobile, |phone| phone.register(3600));
+    world.run_for(second());
+    let ringing = world.phones[desk].last();
+    let invite = world.phones[desk].call(ringing).invite.clone();
+    let replaces = format!("{};to-tag=bob0;from-tag={};early-only", invite.call_id(), invite.from_tag());
+    world.start_ladder();
+    let headers = [(Name::Replaces, replaces.as_str())];
+    let taken = world.act(mobile, |phone| phone.invite("sip:bob@example.test", &headers, true));
+    world.run_for(second());
+    expect![[r#"
+        +0.000  bob2  -> host   INVITE sip:bob@example.test (sdp)
+        +0.010  host  -> bob2   401 Unauthorized
+        +0.020  bob2  -> host   ACK
+        +0.020  bob2  -> host   INVITE sip:bob@example.test (sdp)
+        +0.030  host  -> bob    CANCEL sip:bob@10.0.0.2:5060 (SIP;cause=200;text="Call completed elsewhere")
+        +0.030  host  -> alice  200 OK (sdp)
+        +0.030  host  -> bob2   200 OK (sdp)
+        +0.040  bob   -> host   200 OK
+        +0.040  bob   -> host   487 Request Terminated
+        +0.040  alice -> host   ACK
+        +0.040  bob2  -> host   ACK
+        +0.050  host  -> bob    ACK sip:bob@10.0.0.2:5060
+    "#]].assert_eq(&world.ladder());
+    assert!(world.phones[mobile].call(taken).up && world.phones[alice].call(a).up);
+    assert!(world.phones[desk].call(ringing).over);
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));
+    assert!(world.phones[mobile].call(taken).heard.as_ref().unwrap().contains("10.0.0.1"));
+}
+
+/// An answered call is not for stealing: Carol has no right to Bob's dialog.
+#[test]
+fn an_answered_call_cannot_be_replaced_by_a_stranger() {
+    let mut world = World::new();
+    let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+    let (a, b) = world.connect(alice, bob);
+    let dialog = world.phones[bob].call(b).dialog.clone().unwrap();
+    let replaces = format!("{};to-tag={};from-tag={}", dialog.call_id, dialog.remote_tag, dialog.local_tag);
+    let headers = [(Name::Replaces, replaces.as_str())];
+    let stolen = world.act(carol, |phone| phone.invite("sip:bob@example.test", &headers, true));
+    world.run_for(second());
+    assert_eq!(world.phones[carol].call(stolen).failed, Some(Status::BUSY_HERE));
+    assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
+}
+
+/// The same dialog replaced by another phone of the same user: the call moves there.
+#[test]
+fn a_user_moves_his_call_to_another_phone() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    let mobile = world.add_phone("bob");
+    world.act(mobile, |phone| phone.register(3600));
+    world.run_for(second());
+    let dialog = world.phones[bob].call(b).dialog.clone().unwrap();
+    let replaces = format!("{};to-tag={};from-tag={}", dialog.call_id, dialog.remote_tag, dialog.local_tag);
+    let headers = [(Name::Replaces, replaces.as_str())];
+    let moved = world.act(mobile, |phone| phone.invite("sip:bob@example.test", &headers, true));
+    world.run_for(second() * 2);
+    assert!(world.phones[mobile].call(moved).up);
+    assert!(world.phones[bob].call(b).over);
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));
 }

@@ -9,7 +9,7 @@ use switchyard_sdk::types::{FarLeg, How, LegId, Offer, Party};
 use super::Engine;
 use super::ask::{Ask, AskKind};
 use super::timers::Timer;
-use crate::call::{Headers, Origin, Peer, Rejection, State};
+use crate::call::{ForWhom, Headers, Origin, Peer, Rejection, State};
 use crate::net::Flow;
 use crate::plugin::InstanceId;
 use crate::sip::{Draft, Message, Name, Replaces, Scheme, ServerId, Status, Uri};
@@ -336,8 +336,21 @@ impl Engine {
                 self.calls.join(&mut self.core, Origin::Replaces(named), leg, peer);
             }
             (true, None) => self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
-            // Taking a call that still rings is Group Call Pickup's business.
-            (false, _) => self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
+            // A user takes on one phone what rings on another of his; anybody else's is Group Call Pickup's business.
+            (false, _) => {
+                let caller = match target.outgoing.as_ref().map(|outgoing| outgoing.for_whom) {
+                    Some(ForWhom::Caller(caller)) if right => Some(caller),
+                    _ => None,
+                };
+                let Some(caller) = caller else {
+                    self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+                    return;
+                };
+                if let Some(leg) = self.calls.leg_mut(leg) {
+                    leg.replaces = Some(named);
+                }
+                self.calls.join(&mut self.core, Origin::Replaces(named), caller, leg);
+            }
         }
     }
 

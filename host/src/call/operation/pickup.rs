@@ -1,0 +1,56 @@
+//! Two unanswered offers answered by the host: a ringing call is taken by another phone (offering + offering).
+
+use super::*;
+
+impl Calls {
+    /// Answers `caller` and `picker` from the codecs they have in common, each told the other's address, and stops the
+    /// phones that ring for the caller. Nothing in common: the picker's INVITE fails, and the phones ring on.
+    ///
+    /// The caller's answer has a To tag of its own, so that early media a branch has answered does not bind it.
+    pub(in crate::call) fn pickup(
+        &mut self,
+        cx: &mut Core,
+        origin: Origin,
+        caller: LegId,
+        picker: LegId,
+    ) -> OpId {
+        let id = OpId(cx.fresh_id());
+        let result = self.answer_both(cx, caller, picker);
+        if origin != Origin::Phone {
+            self.notify(Notice::Finished { origin, leg: caller, result });
+        }
+        id
+    }
+
+    fn answer_both(&mut self, cx: &mut Core, caller: LegId, picker: LegId) -> Result<Done, Failed> {
+        let gone = || Failed::new(Code::LEG_GONE, 487, "the call is not ringing any more");
+        let nothing = || Failed::new(Code::NOT_ACCEPTABLE, 488, "no codec in common");
+        let described = |id: LegId| {
+            let leg = self.legs.get(&id).filter(|leg| leg.incoming.is_some() && leg.busy.is_none())?;
+            Some((leg.negotiation.clone(), leg.party.clone()))
+        };
+        let (mut caller_side, caller_party) = described(caller).ok_or_else(gone)?;
+        let (mut picker_side, picker_party) = described(picker).ok_or_else(gone)?;
+        let caller_offer = caller_side.has_remote_offer().then(|| caller_side.remote().cloned()).flatten();
+        let picker_offer = picker_side.has_remote_offer().then(|| picker_side.remote().cloned()).flatten();
+        // Without both offers there is nothing to compare; a late offer is somebody else's negotiation to make.
+        let (caller_offer, picker_offer) =
+            (caller_offer.ok_or_else(nothing)?, picker_offer.ok_or_else(nothing)?);
+        let to_caller = caller_side.answer_common(&picker_offer).ok_or_else(nothing)?;
+        let to_picker = picker_side.answer_common(&caller_offer).ok_or_else(nothing)?;
+        for (id, side) in [(caller, caller_side), (picker, picker_side)] {
+            if let Some(leg) = self.legs.get_mut(&id) {
+                leg.negotiation = side;
+            }
+        }
+        let incoming = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
+        for branch in incoming.map(|incoming| std::mem::take(&mut incoming.branches)).unwrap_or_default() {
+            self.cancel_branch(cx, branch, &elsewhere());
+        }
+        self.answer_invite(cx, caller, None, to_caller, Some(&picker_party));
+        self.answer_invite(cx, picker, None, to_picker, Some(&caller_party));
+        self.link(caller, picker);
+        self.notify(Notice::Answered { caller, callee: picker });
+        Ok(Done::Joined)
+    }
+}
