@@ -40,9 +40,15 @@ function hours.is_summer_in_europe(utc)
   return from <= utc and utc < to
 end
 
+-- A mistake in the times is told with the line of the file that gives them.
+local function expect(right, message, level)
+  if not right then error("hours: " .. message, level) end
+end
+
 local function minutes(text)
   local hour, minute = string.match(text, "^(%d%d?):(%d%d)$")
-  assert(hour and hour + 0 <= 24 and minute + 0 < 60, "hours: expected a time such as \"08:00\", found " .. tostring(text))
+  local right = hour and hour + 0 <= 24 and minute + 0 < 60
+  expect(right, "expected a time such as \"08:00\", found " .. tostring(text), 4)
   return hour * 60 + minute
 end
 
@@ -52,7 +58,7 @@ local function days(text)
   for part in string.gmatch(text, "[^,]+") do
     local from, to = string.match(part, "^%s*(%a+)%s*%-?%s*(%a*)%s*$")
     from, to = NAMES[from], to == "" and NAMES[from] or NAMES[to]
-    assert(from and to, "hours: expected days such as \"Mon-Fri\" or \"Mon,Wed\", found \"" .. text .. "\"")
+    expect(from and to, "expected days such as \"Mon-Fri\" or \"Mon,Wed\", found " .. text, 4)
     local day = from
     open[day] = true
     while day ~= to do
@@ -67,7 +73,7 @@ end
 function hours.weekly(times)
   local from, to, open_on = minutes(times.from), minutes(times.to), days(times.days or "Mon-Sun")
   local offset, summer = (times.utc_offset or 0) * 60, times.summer_time
-  assert(summer == nil or summer == "europe", "hours: summer_time is \"europe\" or absent")
+  expect(summer == nil or summer == "europe", "expected summer_time = \"europe\", or none of it", 3)
   return {
     open = function(utc)
       local wall = utc + offset

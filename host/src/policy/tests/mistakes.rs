@@ -186,16 +186,17 @@ proptest::proptest! {
     ) {
         let mut files: Vec<(String, String)> =
             Bundle::read(&shipped()).unwrap().files().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-        let (name, text) = files.iter_mut().find(|(name, _)| name == "pools/west.lua").unwrap();
+        let (_, text) = files.iter_mut().find(|(name, _)| name == "pools/west.lua").unwrap();
         let from = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
         let to = if insert { from } else { (from + length).min(text.len()) };
         let to = (to..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap();
         text.replace_range(from..to, &noise);
-        let name = name.clone();
-        if let Err(errors) = Policies::new(&[call_park()], Arc::new(Bundle::of(files)), &[], 7) {
+        let bundle = Arc::new(Bundle::of(files));
+        if let Err(errors) = Policies::new(&[call_park()], bundle.clone(), &[], 7) {
             proptest::prop_assert!(!errors.is_empty());
             for error in errors {
-                proptest::prop_assert_eq!(&error.file, &name, "{}", error);
+                // Mostly the file itself, but a wrong value may only be met in the library it is given to.
+                proptest::prop_assert!(bundle.get(&error.file).is_some(), "{}", error);
             }
         }
     }

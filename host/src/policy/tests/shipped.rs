@@ -69,6 +69,11 @@ fn shipped_hours_know_weekdays_midnight_and_summer_time() {
           end,
         } }"#;
     policies(&[("lib/hours.lua", &hours), ("default.lua", test)]);
+    let wrong = "local hours = require 'lib/hours'\nlocal desk = hours.weekly { from = '8', to = '18:00' }\nreturn {}";
+    let files = bundle(&[("lib/hours.lua", &hours), ("pools/west.lua", wrong)]);
+    let errors = Policies::new(&[call_park()], files, &[], 7).unwrap_err();
+    let error = "pools/west.lua:2: hours: expected a time such as \"08:00\", found 8";
+    assert_eq!(errors[0].to_string(), error, "the file that gives the times is to blame");
 }
 
 /// The reference and the annotations for editors know every knob, with its default.
