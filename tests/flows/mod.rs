@@ -2,4 +2,6 @@
 
 mod calls;
 mod park;
+mod session;
 mod transfer;
+mod trunk;

@@ -176,7 +176,8 @@ fn a_ringing_call_is_taken_on_another_phone_of_the_user() {
         +0.040  alice -> host   ACK
         +0.040  bob2  -> host   ACK
         +0.050  host  -> bob    ACK sip:bob@10.0.0.2:5060
-    "#]].assert_eq(&world.ladder());
+    "#]]
+    .assert_eq(&world.ladder());
     assert!(world.phones[mobile].call(taken).up && world.phones[alice].call(a).up);
     assert!(world.phones[desk].call(ringing).over);
     assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));

@@ -54,6 +54,8 @@ pub struct Call {
     pub refer_status: Option<Status>,
     pub bye_reason: Option<String>,
     pub challenged: bool,
+    /// The To tags of the provisional responses we saw.
+    pub early_tags: std::collections::BTreeSet<String>,
     last_ack: Option<Bytes>,
 }
 
@@ -67,6 +69,10 @@ pub struct Phone {
     pub codecs: &'static str,
     /// What it answers to a re-INVITE instead of 200; consumed from the front.
     pub refuse_reinvites: Vec<Status>,
+    /// It asks for credentials once before it rings, as a gateway does.
+    pub challenge: bool,
+    /// It describes its media in a 183 before it answers, reliably if the caller can.
+    pub early_media: bool,
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
     pub calls: Vec<Call>,
@@ -114,6 +120,8 @@ impl Phone {
             on_ring: OnRing::Ring,
             codecs: "0 8 101",
             refuse_reinvites: Vec::new(),
+            challenge: false,
+            early_media: false,
             bye_on_accepted: false,
             calls: Vec::new(),
             messages: Vec::new(),
@@ -239,6 +247,7 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
         });
         id
@@ -290,6 +299,27 @@ impl Phone {
         let call = &mut self.calls[id.0];
         call.up = false;
         call.over = true;
+    }
+
+    /// MESSAGE outside any call.
+    pub fn message(&mut self, uri: &str, text: &str) {
+        let mut draft = Draft::request(Method::Message, uri);
+        let (tag, call) = (self.fresh(), self.fresh());
+        draft
+            .add(Name::From, format!("<sip:{}@{}>;tag=m{tag}", self.user, self.domain))
+            .add(Name::To, format!("<{uri}>"))
+            .add(Name::CallId, format!("{call}@{}", self.name))
+            .add(Name::CSeq, "1 MESSAGE")
+            .body("text/plain", text.to_owned());
+        self.send(draft, Wants::Other);
+    }
+
+    /// INFO within a call.
+    pub fn info(&mut self, id: CallId, content_type: &str, text: &str) {
+        let Some(dialog) = self.calls[id.0].dialog.as_mut() else { return };
+        let mut draft = dialog.request(Method::Info);
+        draft.body(content_type, text.to_owned());
+        self.send(draft, Wants::Other);
     }
 
     /// re-INVITE with this direction: `sendonly` holds, `sendrecv` resumes.
@@ -452,6 +482,7 @@ impl Phone {
             }
             (Method::Message, _) => self.messages.push(String::from_utf8_lossy(&request.body()).into_owned()),
             (Method::Options | Method::Info | Method::Update, Some(_)) => {}
+            (Method::Prack, _) => {}
             (_, None) => draft = Draft::response(request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
             _ => draft = Draft::response(request, Status::NOT_IMPLEMENTED),
         }
@@ -459,6 +490,15 @@ impl Phone {
     }
 
     fn on_invite(&mut self, server: ServerId, request: &Message) {
+        if self.challenge && request.get(Name::ProxyAuthorization).is_none() {
+            let mut draft = Draft::response(request, Status::PROXY_AUTHENTICATION_REQUIRED);
+            draft.to_tag("gw").add(
+                Name::ProxyAuthenticate,
+                "Digest realm=\"gw\", nonce=\"abc\", qop=\"auth\", algorithm=MD5",
+            );
+            self.tx.respond(self.now, server, &draft);
+            return;
+        }
         let id = CallId(self.calls.len());
         self.calls.push(Call {
             dialog: None,
@@ -477,16 +517,25 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
         });
         match self.on_ring {
             OnRing::Ignore => {}
             OnRing::Refuse(status) => self.refuse(id, status),
             OnRing::Ring | OnRing::AnswerAfter(_) => {
-                let mut draft = Draft::response(request, Status::RINGING);
+                let status = if self.early_media { Status::SESSION_PROGRESS } else { Status::RINGING };
+                let mut draft = Draft::response(request, status);
                 draft
                     .to_tag(&format!("{}{}", self.name, id.0))
                     .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address));
+                if self.early_media {
+                    let body = self.sdp("sendrecv");
+                    draft.body("application/sdp", body);
+                    if request.supports("100rel") {
+                        draft.add(Name::Require, "100rel").add(Name::RSeq, 1);
+                    }
+                }
                 self.tx.respond(self.now, server, &draft);
                 if let OnRing::AnswerAfter(pause) = self.on_ring {
                     self.answers.push((self.now.instant + pause, id));
@@ -543,7 +592,20 @@ impl Phone {
                 call.heard = response.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             }
             self.acknowledge(id, response);
-        } else if !status.is_provisional() {
+        } else if status.is_provisional() {
+            if let Some(tag) = response.to_tag() {
+                self.calls[id.0].early_tags.insert(tag.to_owned());
+            }
+            if response.requires("100rel") {
+                let flow = self.flow();
+                let Some(invite) = self.tx.request_of(client).cloned() else { return };
+                let mut dialog = Dialog::uac(&invite, response, flow);
+                let mut draft = dialog.request(Method::Prack);
+                let rseq = response.get(Name::RSeq).unwrap_or("1");
+                draft.add(Name::RAck, format!("{rseq} {} INVITE", response.cseq().number));
+                self.send(draft, Wants::Other);
+            }
+        } else {
             let call = &mut self.calls[id.0];
             call.failed = Some(status);
             call.over = true;
@@ -601,6 +663,9 @@ impl Phone {
         }
         draft.add(Name::CSeq, format!("{} {}", sent.cseq().number + 1, sent.method().as_str()));
         draft.add(credentials.0, credentials.1);
+        if let Some(hops) = sent.get(Name::MaxForwards).filter(|hops| *hops != "70") {
+            draft.set(Name::MaxForwards, hops);
+        }
         if let Some(content_type) = sent.content_type() {
             draft.body(content_type, sent.body());
         }
