@@ -38,14 +38,15 @@ pub enum Drained {
 /// What is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Left {
-    calls: u64,
+    /// Of calls that ring, talk or wait.
+    legs: u64,
     parked: u64,
 }
 
 impl Left {
     fn read(status: &Value) -> Self {
-        let count = |key: &str| status.get(key).and_then(Value::as_u64).unwrap_or(0);
-        Self { calls: count("calls"), parked: count("occupants") }
+        let count = |path: &str| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        Self { legs: count("/counts/legs"), parked: count("/occupants") }
     }
 
     fn is_nothing(self) -> bool {
@@ -55,7 +56,7 @@ impl Left {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} calls, {} in orbits", self.calls, self.parked)
+        write!(f, "{} legs of calls, {} in orbits", self.legs, self.parked)
     }
 }
 
@@ -115,8 +116,8 @@ mod tests {
         handle
     }
 
-    fn left(calls: u64, occupants: u64) -> Value {
-        json!({ "calls": calls, "occupants": occupants })
+    fn left(legs: u64, occupants: u64) -> Value {
+        json!({ "counts": { "legs": legs }, "occupants": occupants })
     }
 
     #[tokio::test]

@@ -317,10 +317,12 @@ impl<M: Machine> Drive<M> {
 fn log(event: &Event) {
     let Event { what, code, call_id, detail, .. } = event;
     let call_id = call_id.as_deref();
-    if what.ends_with(".failed") {
-        tracing::warn!(target: "switchyard::event", what, code, call_id, %detail);
+    let detail = (!detail.is_null()).then(|| tracing::field::display(detail));
+    // What somebody should look at; a refused park is daily life, a refused policy is not.
+    if what.ends_with(".failed") || *what == "policy.refused" {
+        tracing::warn!(target: "switchyard::event", code, call_id, detail, "{what}");
     } else {
-        tracing::info!(target: "switchyard::event", what, code, call_id, %detail);
+        tracing::info!(target: "switchyard::event", code, call_id, detail, "{what}");
     }
 }
 
