@@ -9,6 +9,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use metrics::{Counter, counter};
 use serde_json::Value;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -95,8 +96,30 @@ pub struct Drive<M> {
     /// Whose answer the engine still owes.
     asked: BTreeMap<AdminId, oneshot::Sender<Result<Value, Refused>>>,
     last_question: u64,
+    counters: Counters,
     /// Failures found while carrying out outputs; the engine hears of them right after.
     failed: VecDeque<Input>,
+}
+
+/// Messages by transport and direction. Looked up once: a look-up each would cost more than the counting.
+struct Counters {
+    received_udp: Counter,
+    received_tcp: Counter,
+    sent_udp: Counter,
+    sent_tcp: Counter,
+    failed: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            received_udp: counter!("switchyard_messages_received_total", "transport" => "udp"),
+            received_tcp: counter!("switchyard_messages_received_total", "transport" => "tcp"),
+            sent_udp: counter!("switchyard_messages_sent_total", "transport" => "udp"),
+            sent_tcp: counter!("switchyard_messages_sent_total", "transport" => "tcp"),
+            failed: counter!("switchyard_messages_unsent_total"),
+        }
+    }
 }
 
 /// What ended a wait, beside readiness that is looked at anyway.
@@ -123,6 +146,7 @@ impl<M: Machine> Drive<M> {
             hands,
             asked: BTreeMap::new(),
             last_question: 0,
+            counters: Counters::new(),
             failed: VecDeque::new(),
         }
     }
@@ -223,6 +247,14 @@ impl<M: Machine> Drive<M> {
     }
 
     fn handle(&mut self, input: Input) {
+        match &input {
+            Input::Received { flow, .. } if flow.protocol == Protocol::Udp => {
+                self.counters.received_udp.increment(1);
+            }
+            Input::Received { .. } => self.counters.received_tcp.increment(1),
+            Input::SendFailed { .. } => self.counters.failed.increment(1),
+            _ => {}
+        }
         self.machine.handle(self.clock.now(), input);
         self.settle();
     }
@@ -251,6 +283,7 @@ impl<M: Machine> Drive<M> {
         match output {
             Output::Send { flow, bytes } => {
                 if let Err(reason) = self.send(flow, bytes) {
+                    self.counters.failed.increment(1);
                     tracing::info!(%flow, %reason, "not sent");
                     self.failed.push_back(Input::SendFailed { flow, reason });
                 }
@@ -281,6 +314,7 @@ impl<M: Machine> Drive<M> {
             }
             Output::Event(event) => {
                 log(&event);
+                counter!("switchyard_events_total", "what" => event.what).increment(1);
                 self.hands.events.publish(&event);
             }
         }
@@ -295,9 +329,13 @@ impl<M: Machine> Drive<M> {
                     .or_else(|| self.udp.iter().position(same_family));
                 let port = index.and_then(|index| self.udp.get_mut(index));
                 let port = port.ok_or("no UDP socket for that address family")?;
+                self.counters.sent_udp.increment(1);
                 port.send(flow.remote, bytes).map_err(|error| error.to_string())
             }
-            Protocol::Tcp => self.hands.streams.send(flow, bytes).map_err(|error| error.to_string()),
+            Protocol::Tcp => {
+                self.counters.sent_tcp.increment(1);
+                self.hands.streams.send(flow, bytes).map_err(|error| error.to_string())
+            }
             protocol => Err(format!("{protocol} is not available in this version")),
         }
     }

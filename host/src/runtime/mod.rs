@@ -1,4 +1,11 @@
 //! The only clock, tasks, file watching and signals: turns the engine's outputs into I/O and the world into inputs.
+//!
+//! [`run`] is a host from start to end. Its threads:
+//!
+//! * *engine*: the engine and its loop ([`Drive`]), which reads and writes the UDP sockets itself. It waits for nobody.
+//! * *io*, two of them: a task per TCP connection, name look-ups, HTTP, policy files, signals. All they have to say goes
+//!   through the [`Inbox`], so the engine sees one order of things.
+//! * the store's and the media service's own.
 
 mod clock;
 mod descriptors;
@@ -6,6 +13,7 @@ mod drain;
 mod drive;
 mod engine_thread;
 mod greeting;
+mod health;
 mod heartbeat;
 mod inbox;
 mod naming;
@@ -13,6 +21,7 @@ mod policies;
 mod reload;
 mod run;
 mod seed;
+mod signals;
 mod storing;
 
 pub use clock::Clock;

@@ -2,23 +2,25 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::drain::{self, drain};
 use super::engine_thread::{self, Ended, Parts};
 use super::greeting::greeting;
-use super::heartbeat::{Heartbeat, TOO_LONG};
+use super::health::{install_metrics, look_after};
+use super::heartbeat::Heartbeat;
 use super::inbox::{Inbox, inbox};
 use super::policies::{self, Reread};
 use super::seed::{Seeded, seed};
+use super::signals::{Asked, Signals};
 use super::{Hands, descriptors, naming, reload, storing};
 use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Service, State};
 use crate::config::{Config, StoreKind};
@@ -214,7 +216,7 @@ async fn start(
     };
     let admin_port = tokio::net::TcpListener::from_std(admin_port).map_err(system("HTTP"))?;
     tokio::spawn(admin::serve(admin_port, admin::router(service), stop.clone().cancelled_owned()));
-    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone()));
+    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone(), engine.clone()));
     readiness.set(State::Ready);
     let text = greeting(config, &ports.listeners, &plugins, &greeted);
     // A host without a terminal runs as well.
@@ -278,7 +280,7 @@ impl Host {
         let outcome = drain(&self.engine, self.signals.stop(), drain::LIMIT).await;
         tracing::info!(?outcome, "stopping");
         self.stop.cancel();
-        let ended = self.ended.await.ok();
+        let ended = timeout(CLOSING_MAX, self.ended).await.ok().and_then(Result::ok);
         self.streams.shut_down(CLOSING_MAX).await;
         self.store.close().await;
         match ended {
@@ -301,44 +303,8 @@ fn ended_early(ended: Option<Ended>) -> RunError {
     match ended {
         Some(Ended::NotStarted(reason)) => RunError::Engine(reason),
         Some(Ended::Panicked(words)) => RunError::EnginePanicked(words),
-        Some(Ended::Stopped) | None => RunError::EnginePanicked("its thread is gone".to_owned()),
+        Some(Ended::Stopped) | None => RunError::EnginePanicked("its thread does not come back".to_owned()),
     }
-}
-
-/// The signals a host listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hang_up.recv() => Asked::Reload,
-        }
-    }
-
-    async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
-    }
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Asked {
-    Stop,
-    Reload,
 }
 
 /// The store as the trait, and as what must be closed.
@@ -350,7 +316,12 @@ struct OpenStore {
 impl OpenStore {
     fn open(config: &Config) -> Result<Self, RunError> {
         let dir = &config.host.data_dir;
-        std::fs::create_dir_all(dir).map_err(|error| RunError::DataDir { path: dir.clone(), error })?;
+        // Only for the host's own user: what proves the users' identity is in there.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| RunError::DataDir { path: dir.clone(), error })?;
         match config.store.kind {
             StoreKind::Memory => Ok(Self { store: Arc::new(MemoryStore::new()), embedded: None }),
             StoreKind::Embedded => {
@@ -405,38 +376,5 @@ fn tcp_limits(config: &Config) -> Limits {
         per_address: (connections / 4).max(1),
         message_bytes: config.sip.limits.message_bytes,
         ..Limits::default()
-    }
-}
-
-/// A process has one recorder; in a second host of the same process (tests) metrics go to the first one's.
-fn install_metrics() -> PrometheusHandle {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        tracing::debug!("metrics are recorded already");
-    }
-    handle
-}
-
-/// Once a second: is the engine getting on? And what only a look can count.
-async fn look_after(clock: Clock, heartbeat: Heartbeat, metrics: PrometheusHandle, streams: Streams) {
-    let started = clock.now();
-    metrics::gauge!("switchyard_start_time_seconds").set(started.utc.0 as f64 / 1000.0);
-    let mut stuck = false;
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        ticks.tick().await;
-        metrics::gauge!("switchyard_tcp_connections").set(streams.len() as f64);
-        metrics.run_upkeep();
-        let busy = heartbeat.busy_for(clock.now());
-        if busy >= TOO_LONG && !stuck {
-            tracing::error!(
-                ?busy,
-                "the engine has not come back from one turn: a plugin or a policy may loop"
-            );
-        } else if busy < TOO_LONG && stuck {
-            tracing::info!("the engine is back");
-        }
-        stuck = busy >= TOO_LONG;
     }
 }

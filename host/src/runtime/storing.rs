@@ -78,3 +78,75 @@ pub async fn mirror(store: &Arc<dyn Store>, inbox: &mpsc::Sender<Input>) -> Resu
     }
     Ok(snapshot)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::{Expect, Faulty, MemoryStore, Operation, Outcome};
+
+    fn put(key: &str, value: u32, expect: Expect) -> Transaction {
+        let key = format!("{ROOT}{key}");
+        Transaction {
+            expect: vec![(key.clone(), expect)],
+            operations: vec![Operation::Put { key, value: Bytes::from(value.to_string()) }],
+            ..Transaction::default()
+        }
+    }
+
+    async fn next(arrivals: &mut mpsc::Receiver<Input>) -> Input {
+        timeout(Duration::from_secs(20), arrivals.recv()).await.expect("no input").unwrap()
+    }
+
+    #[tokio::test]
+    async fn writes_reach_the_store_in_order_and_all_are_answered_after_the_engine_is_gone() {
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        store.hold();
+        let (writes, waiting) = mpsc::channel(WRITES_MAX);
+        let (inbox, mut arrivals) = mpsc::channel(16);
+        let task = tokio::spawn(write_all(store.clone(), waiting, inbox));
+        // Each is only right after the one before it.
+        writes.send((StoreId(1), put("user/a", 1, Expect::Absent))).await.unwrap();
+        writes.send((StoreId(2), put("user/a", 2, Expect::Present))).await.unwrap();
+        writes.send((StoreId(3), put("user/b", 3, Expect::Present))).await.unwrap();
+        drop(writes);
+        store.stop_holding();
+        store.let_go(3);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let Input::Stored { request, result: Ok(outcome) } = next(&mut arrivals).await else { panic!() };
+            answers.push((request, matches!(outcome, Outcome::Committed { .. })));
+        }
+        answers.sort();
+        assert_eq!(answers, [(StoreId(1), true), (StoreId(2), true), (StoreId(3), false)]);
+        task.await.unwrap();
+        assert_eq!(store.inner().snapshot(ROOT).records[&format!("{ROOT}user/a")].value, "2");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_an_answer_too() {
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        store.set_away(true);
+        let (writes, waiting) = mpsc::channel(WRITES_MAX);
+        let (inbox, mut arrivals) = mpsc::channel(16);
+        tokio::spawn(write_all(store, waiting, inbox));
+        writes.send((StoreId(1), put("user/a", 1, Expect::Absent))).await.unwrap();
+        let Input::Stored { result, .. } = next(&mut arrivals).await else { panic!() };
+        assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn changes_of_mirrored_records_arrive_and_others_do_not() {
+        let memory = MemoryStore::new();
+        memory.apply(&put("user/a", 1, Expect::Absent)).unwrap();
+        let store: Arc<dyn Store> = Arc::new(memory.clone());
+        let (inbox, mut arrivals) = mpsc::channel(16);
+        let snapshot = mirror(&store, &inbox).await.unwrap();
+        assert_eq!(snapshot.records.len(), 1);
+        memory.apply(&put("orbit/7001", 2, Expect::Absent)).unwrap();
+        memory.apply(&put("range/east", 3, Expect::Absent)).unwrap();
+        let Input::StoreChanged(change) = next(&mut arrivals).await else { panic!() };
+        assert_eq!(change.key, format!("{ROOT}range/east"));
+    }
+}
