@@ -29,7 +29,7 @@ use state::{Ear, State};
 use crate::Plugin;
 use crate::abi::{Event, PluginEntry, Str, event};
 use crate::ext::call::Ended;
-use crate::ext::orbit::{Claim, Claimed, ClaimedBy, Resume, Settled};
+use crate::ext::orbit::{Claimed, ClaimedBy, Reserved, Resume, Settled};
 use crate::ext::policy::Decision;
 use crate::host::{self, Instance};
 pub use crate::host::{Command, FlowEnd, Joining, Playing};
@@ -56,6 +56,22 @@ struct Place {
     /// Who claims, and in which flow if it is one of this plugin's.
     claim: Option<(Option<FlowId>, Party)>,
     freed: bool,
+    /// Whose claim the call left with, for a flow that asks only afterwards.
+    taken_by: Option<Party>,
+    /// When the next stage of a call that is parked again is due; 0: as it was.
+    deadline_ms: u64,
+}
+
+impl Place {
+    fn claimed(flow: Option<FlowId>, claimant: Party) -> Self {
+        Place { claim: Some((flow, claimant)), ..Place::default() }
+    }
+
+    /// The call leaves, with the claim that is under way if one is.
+    fn leave(&mut self) {
+        let claimant = self.claim.take().map(|(_, claimant)| claimant);
+        *self = Place { freed: true, taken_by: claimant, ..Place::default() };
+    }
 }
 
 impl FakeHost {
@@ -165,13 +181,25 @@ impl FakeHost {
     /// Somebody else claims the call in an orbit (a claim of this plugin's own flows shows by itself, once the
     /// test has answered it).
     pub fn claimed(&mut self, number: &str, claimant: Party) {
-        self.orbits.insert(number.into(), Place { claim: Some((None, claimant)), freed: false });
+        self.orbits.insert(number.into(), Place::claimed(None, claimant));
         self.answer_waits();
     }
 
     /// A claim comes to its end: the call was taken out of the orbit, or it is parked again.
     pub fn settled(&mut self, number: &str, freed: bool) {
-        self.orbits.insert(number.into(), Place { claim: None, freed });
+        let place = self.orbits.entry(number.into()).or_default();
+        if freed {
+            place.leave();
+        } else {
+            *place = Place::default();
+        }
+        self.answer_waits();
+    }
+
+    /// A claim fails, and the call is parked again with the time it had left: until `deadline`
+    /// ([`Settled::deadline_ms`]).
+    pub fn parked_again(&mut self, number: &str, deadline: Utc) {
+        self.orbits.insert(number.into(), Place { deadline_ms: deadline.0, ..Place::default() });
         self.answer_waits();
     }
 
@@ -189,9 +217,7 @@ impl FakeHost {
     /// A command succeeded.
     pub fn answer<R: Request>(&mut self, asked: &Asked<R>, answer: R::Answer) {
         let payload = to_json(&answer);
-        if R::WORD == <Claim as Request>::WORD {
-            self.note_claim(asked.token, &payload);
-        }
+        self.note_orbit(asked.token, &payload);
         self.answer_token(asked.token, 0, 0, &payload);
     }
 
@@ -213,7 +239,7 @@ impl FakeHost {
     // ---- policy -------------------------------------------------------------------------------------------
 
     /// Changes a setting in all pools: `host.set("call_park.pickup_timeout", 30_000)`. Durations are
-    /// milliseconds. What is not set has the manifest's default.
+    /// milliseconds, music is a [`Music`](crate::ext::call::Music). What is not set has the manifest's default.
     ///
     /// # Panics
     /// If the manifest declares no such section.
@@ -321,32 +347,41 @@ impl FakeHost {
         match &open.command {
             Command::Watch(leg) => self.ended.get(leg).map(to_json),
             Command::At(deadline) => (*deadline <= self.utc).then(|| "null".to_owned()),
-            Command::Claimed(number) => match &self.orbits.get(number)?.claim {
-                // A flow knows of its own claim.
-                Some((flow, claimant)) if *flow != Some(open.flow) => {
-                    Some(to_json(&ClaimedBy { claimant: claimant.clone() }))
-                }
-                _ => None,
-            },
+            Command::Claimed(number) => {
+                let place = self.orbits.get(number)?;
+                let claimant = match &place.claim {
+                    // A flow knows of its own claim.
+                    Some((flow, _)) if *flow == Some(open.flow) => return None,
+                    Some((_, claimant)) => claimant,
+                    None => place.taken_by.as_ref()?,
+                };
+                Some(to_json(&ClaimedBy { claimant: claimant.clone() }))
+            }
             Command::Settled(number) => match self.orbits.get(number) {
                 Some(Place { claim: Some(_), .. }) => None,
-                place => Some(to_json(&Settled {
-                    freed: place.is_some_and(|place| place.freed),
-                    ..Settled::default()
-                })),
+                Some(place) => Some(to_json(&Settled { freed: place.freed, deadline_ms: place.deadline_ms })),
+                None => Some(to_json(&Settled::default())),
             },
             _ => None,
         }
     }
 
-    /// A claim that the test lets succeed is seen by whoever looks after the call.
-    fn note_claim(&mut self, token: Token, payload: &str) {
+    /// A claim that the test lets succeed is seen by whoever looks after the call; a reservation begins anew.
+    fn note_orbit(&mut self, token: Token, payload: &str) {
         let open = self.state.open.borrow();
         let Some(asked) = open.iter().find(|open| open.token == Some(token)) else { return };
-        let Command::Claim(claim) = &asked.command else { return };
-        let Ok(claimed) = serde_json::from_str::<Claimed>(payload) else { return };
-        let claim = Some((Some(asked.flow), claim.claimant.clone()));
-        self.orbits.insert(claimed.number, Place { claim, freed: false });
+        match &asked.command {
+            Command::Claim(claim) => {
+                let Ok(claimed) = serde_json::from_str::<Claimed>(payload) else { return };
+                let place = Place::claimed(Some(asked.flow), claim.claimant.clone());
+                self.orbits.insert(claimed.number, place);
+            }
+            Command::Reserve(_) => {
+                let Ok(reserved) = serde_json::from_str::<Reserved>(payload) else { return };
+                self.orbits.remove(&reserved.number);
+            }
+            _ => {}
+        }
     }
 
     /// Follows what the plugin did to orbits since line `seen` of the transcript.
@@ -354,9 +389,7 @@ impl FakeHost {
         let transcript = self.state.transcript.borrow();
         for recorded in transcript.iter().skip(seen) {
             match &recorded.command {
-                Command::Free(number, _) => {
-                    self.orbits.insert(number.clone(), Place { claim: None, freed: true });
-                }
+                Command::Free(number, _) => self.orbits.entry(number.clone()).or_default().leave(),
                 Command::Unclaim(number) => {
                     self.orbits.insert(number.clone(), Place::default());
                 }

@@ -1,6 +1,6 @@
 //! Settings of a policy section as they cross to the plugin: defaults of the manifest, converted.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::manifest::{Kind, Setting};
 
@@ -9,6 +9,10 @@ pub(crate) fn defaults(settings: &[Setting]) -> Value {
     let converted = settings.iter().map(|setting| {
         let value = match (&setting.kind, &setting.default) {
             (Kind::Duration { .. }, Value::String(text)) => duration_ms(text).into(),
+            // The JSON of `ext::call::Music`.
+            (Kind::Music, Value::Bool(true)) => "default".into(),
+            (Kind::Music, Value::Bool(false)) => "off".into(),
+            (Kind::Music, Value::String(file)) => json!({ "file": file }),
             (Kind::Table { settings }, _) => defaults(settings),
             (_, value) => value.clone(),
         };
@@ -54,8 +58,6 @@ fn duration_ms(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -67,11 +69,19 @@ mod tests {
         let settings = [
             setting("pickup_timeout", duration, json!("1m30s")),
             setting("max_recall_attempts", Kind::Integer { min: 1, max: 10 }, json!(1)),
+            setting("music_on_hold", Kind::Music, json!(true)),
+            setting("jingle", Kind::Music, json!("jingle.wav")),
             setting("recall", Kind::Table { settings: vec![inner] }, Value::Null),
         ];
         assert_eq!(
             defaults(&settings),
-            json!({ "pickup_timeout": 90_000, "max_recall_attempts": 1, "recall": { "ring": 500 } })
+            json!({
+                "pickup_timeout": 90_000,
+                "max_recall_attempts": 1,
+                "music_on_hold": "default",
+                "jingle": { "file": "jingle.wav" },
+                "recall": { "ring": 500 },
+            })
         );
     }
 
