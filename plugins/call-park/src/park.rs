@@ -53,14 +53,17 @@ pub(crate) async fn park(cx: &Context, offer: &Offer, far: FarLeg) -> Result<Par
     cx.calls().accept(&Accept {
         number: Some(parked.number.clone()),
         token: Some(reserved.token),
-        text: Some(text),
+        text: Some(text.clone()),
     });
     if let (How::Dial, Some(leg)) = (offer.how, offer.leg) {
-        // The parker dialled and listens: he hears the number. If his phone has no codec for that he reads it.
+        // The parker dialled and listens: he hears the number.
         let say_number = settings.say_orbit.then(|| parked.number.clone());
         let said = cx.calls().play(leg, &Play { music: Music::Off, say_number }).await;
         if let Err(error) = said {
             cx.log().info(format_args!("{}: the number could not be spoken: {error}", parked.number));
+            // His INVITE would stay without a final answer; these words are one he can read.
+            let status = (error.sip_status != 0).then_some(error.sip_status).or(Some(488));
+            cx.calls().release(leg, &Release { status, text: Some(text) });
         }
     }
     Ok(parked)
