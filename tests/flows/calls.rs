@@ -234,3 +234,30 @@ fn a_lossy_network_still_connects() {
         assert!(!world.alive().contains_key("legs"), "seed {seed}: {:?}", world.alive());
     }
 }
+
+/// A phone that is switched off without a word: the caller is told after the transaction's own time (RFC 3261 Timer B).
+#[test]
+fn a_phone_that_has_vanished_times_out() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.phones[bob].dead = true;
+    let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second() * 40);
+    assert_eq!(world.phones[alice].call(call).failed, Some(Status::REQUEST_TIMEOUT));
+    assert!(!world.alive().contains_key("legs"), "{:?}", world.alive());
+}
+
+/// A phone that says it tries and then nothing: the host gives up after three minutes (RFC 3261 Timer C).
+#[test]
+fn a_phone_that_never_makes_up_its_mind_is_given_up() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.phones[bob].on_ring = OnRing::Ignore;
+    let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second() * 170);
+    assert_eq!(world.phones[alice].call(call).failed, None);
+    world.run_for(second() * 30);
+    assert_eq!(world.phones[alice].call(call).failed, Some(Status::REQUEST_TIMEOUT));
+    world.run_for(second() * 40);
+    assert!(!world.alive().contains_key("legs"), "{:?}", world.alive());
+}

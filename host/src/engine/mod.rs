@@ -26,6 +26,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -178,6 +179,12 @@ impl Engine {
         engine.restore(&snapshot);
         engine.settle();
         Ok(engine)
+    }
+
+    /// Limits the time of each policy decision by a clock. Without it, as in simulation, instructions and memory are
+    /// the limits: an engine reads no clock of its own.
+    pub fn limit_policy_time(&mut self, clock: crate::policy::Clock, longest: Duration) {
+        self.policies.borrow_mut().limit_time(clock, longest);
     }
 
     /// Something happened outside.

@@ -40,6 +40,9 @@ const IO_THREADS: usize = 2;
 /// At the end: for what waits to be written to TCP connections, and for tasks to notice that it is over.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
 
+/// The longest a policy may take to decide. Calls wait meanwhile, so it is far below what a phone notices.
+const POLICY_DECISION_MAX: Duration = Duration::from_millis(50);
+
 /// The store's file in `data_dir`.
 const STORE_FILE: &str = "store.redb";
 
@@ -245,7 +248,9 @@ fn making(
         }
         let names = names(&plugins.list());
         let options = Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins };
-        let engine = Engine::new(now, options).map_err(|error| error.to_string())?;
+        let mut engine = Engine::new(now, options).map_err(|error| error.to_string())?;
+        let clock = Clock::start();
+        engine.limit_policy_time(Arc::new(move || clock.now().instant.since_start()), POLICY_DECISION_MAX);
         Ok((engine, names))
     }
 }
