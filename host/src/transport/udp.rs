@@ -116,12 +116,21 @@ impl UdpPort {
         }
         match self.socket.try_send_to(&bytes, remote) {
             Ok(_) => Ok(()),
-            Err(error) if is_full(&error) => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.wait_in_backlog(remote, bytes);
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => self.failed(error),
         }
+    }
+
+    /// A full interface queue (ENOBUFS) loses a datagram as the network may; waiting for it has no wake-up.
+    fn failed(&self, error: io::Error) -> io::Result<()> {
+        if error.raw_os_error() != Some(libc::ENOBUFS) {
+            return Err(error);
+        }
+        metrics::counter!("switchyard_udp_dropped_total").increment(1);
+        Ok(())
     }
 
     fn wait_in_backlog(&mut self, remote: SocketAddr, bytes: Bytes) {
@@ -137,19 +146,18 @@ impl UdpPort {
         let mut failed = Vec::new();
         while let Some((remote, bytes)) = self.backlog.front() {
             match self.socket.try_send_to(bytes, *remote) {
-                Err(error) if is_full(&error) => break,
-                Err(error) => failed.push((self.flow(*remote), error)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    if let Err(error) = self.failed(error) {
+                        failed.push((self.flow(*remote), error));
+                    }
+                }
                 Ok(_) => {}
             }
             self.backlog.pop_front();
         }
         failed
     }
-}
-
-/// Whether the send buffer, or the interface's queue, has no room right now.
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 #[cfg(test)]
