@@ -1,8 +1,11 @@
 #!/bin/sh
 # Starts baresip as one of the sample office's phones:   docs/phone.sh alice
 #
-# Needs `apt-get install baresip-core`. Uses the sound card if there is one; without one the phone sends a tone and
-# what it hears lands in var/phones/NAME/*.wav. Keys: d NUMBER dial, a answer, b hang up, x hold, X resume, t NUMBER transfer, q quit.
+# Needs `apt-get install baresip-core`. Uses the sound card if there is one; without one the phone is silent, and what it
+# hears lands in var/phones/NAME/*-dec.wav.
+#
+# Keys: d, a number and Enter: dial; a: answer; b: hang up; x and X: hold and resume; t, a number and Enter: transfer;
+# l: list calls; q: quit.
 set -eu
 name=${1:?usage: docs/phone.sh alice|bob|carol|dave [DOMAIN]}
 domain=${2:-127.0.0.1}
@@ -16,10 +19,9 @@ audio_source alsa,default
 audio_player alsa,default
 audio_alert alsa,default'
 else
-    sound="module ausine.so
-module aubridge.so
+    sound="module aubridge.so
 module sndfile.so
-audio_source ausine,440
+audio_source aubridge,nil
 audio_player aubridge,nil
 snd_path $folder"
 fi
