@@ -1,5 +1,6 @@
 //! Call flows in simulated time.
 
+mod admin;
 mod calls;
 mod park;
 mod session;

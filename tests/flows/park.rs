@@ -556,12 +556,14 @@ fn a_full_lot_says_so() {
 fn the_administrator_parks_and_retrieves() {
     let mut world = World::new();
     let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
-    let (a, _) = world.connect(alice, bob);
+    let (a, b) = world.connect(alice, bob);
     let calls = world.ask(Request::Calls).unwrap();
     let call = calls[0]["id"].as_u64().unwrap();
     let parked =
         world.ask(Request::Park { call, parker: "bob".to_owned(), number: Some("7042".to_owned()) }).unwrap();
     assert_eq!(parked["number"], "7042");
+    world.run_for(second());
+    assert!(world.phones[alice].call(a).up && !world.phones[bob].call(b).up, "the parker is let go");
     world.phones[carol].on_ring = OnRing::AnswerAfter(second());
     let token = parked["token"].as_str().map(str::to_owned);
     world.ask(Request::Retrieve { number: "7042".to_owned(), user: "carol".to_owned(), token }).unwrap();

@@ -21,7 +21,7 @@ use super::answer::{self, Answer, refused};
 use super::events::Events;
 use super::handle::{AdminHandle, Readiness, State as Life};
 use super::request::{RangeSpec, Refused, Request};
-use crate::config::KIND_CALL_PARK;
+use crate::config::{self, KIND_CALL_PARK};
 
 /// The description of the interface, served at `/api/v1/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -347,28 +347,32 @@ async fn user(State(service): State<Service>, Segment(name): Segment) -> Answer 
     Ok(answer::json(&answer::find(users, "name", &name, "user")?))
 }
 
-/// What may change of a user. A field left out stays; `null` means none (RFC 7396).
+/// What may change of a user; read for its checks, for the engine gets the JSON as it came. A field left out
+/// stays; `null` means none (RFC 7396).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read for its checks; the engine gets the JSON as it came")]
 struct UserChange {
-    may_park: Option<bool>,
-    may_retrieve: Option<bool>,
+    #[serde(rename = "may_park")]
+    _may_park: Option<bool>,
+    #[serde(rename = "may_retrieve")]
+    _may_retrieve: Option<bool>,
     pickup_group: Option<String>,
     extension: Option<String>,
-    display: Option<String>,
+    #[serde(rename = "display")]
+    _display: Option<String>,
 }
 
 async fn set_user(State(service): State<Service>, Segment(name): Segment, body: Body) -> Answer {
     let change: Map<String, Value> = answer::body(body).await?;
-    let checked: Result<UserChange, _> = serde_json::from_value(Value::Object(change.clone()));
-    if let Err(error) = checked {
-        return Err(refused(StatusCode::BAD_REQUEST, format!("the body does not fit: {error}")));
-    }
+    let checked: UserChange = serde_json::from_value(Value::Object(change.clone()))
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("the body does not fit: {error}")))?;
     for flag in ["may_park", "may_retrieve"] {
         if change.get(flag).is_some_and(Value::is_null) {
             return Err(refused(StatusCode::BAD_REQUEST, format!("{flag} is true or false, not null")));
         }
+    }
+    for number in [&checked.extension, &checked.pickup_group].into_iter().flatten() {
+        config::check_number(number).map_err(|why| refused(StatusCode::BAD_REQUEST, why))?;
     }
     if change.is_empty() {
         return Err(refused(StatusCode::BAD_REQUEST, "the body changes nothing"));

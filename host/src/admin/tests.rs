@@ -142,6 +142,7 @@ async fn every_error_is_json_with_status_and_text() {
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"may_park": "yes"})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"may_park": null})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"password": "x"})).await),
+        (400, world.write("PATCH", "/api/v1/users/alice", json!({"extension": "10 01"})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!([])).await),
         (413, world.write("POST", "/api/v1/calls/7/park", big).await),

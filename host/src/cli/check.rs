@@ -74,7 +74,7 @@ impl Report {
             let ok = self.errors.is_empty();
             let answer = json!({ "ok": ok, "errors": self.errors, "warnings": self.warnings });
             writeln!(out, "{answer:#}")?;
-            return if ok { Ok(()) } else { Err(Failure(format!("{} mistakes", self.errors.len()))) };
+            return if ok { Ok(()) } else { Err(Failure(counted(self.errors.len(), "mistake"))) };
         }
         for warning in &self.warnings {
             writeln!(out, "warning: {}", table::printable(&warning.shown))?;
@@ -102,12 +102,12 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
     report.summary.push((
         "configuration",
         format!(
-            "{}: {} users, {} ranges of orbits, {} trunks, {} routes",
+            "{}: {}, {}, {}, {}",
             config.file.display(),
-            config.users.len(),
-            config.orbits.len(),
-            config.trunks.len(),
-            config.routes.len()
+            counted(config.users.len(), "user"),
+            counted(config.orbits.len(), "range"),
+            counted(config.trunks.len(), "trunk"),
+            counted(config.routes.len(), "route")
         ),
     ));
     let dir = plugins_dir.unwrap_or(&config.plugins.dir);
@@ -118,6 +118,11 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
         let silence = "there is no such folder (media.music): parked calls would wait in silence";
         report.warnings.push(Finding::of_file(&config.media.music, silence.to_owned()));
     }
+}
+
+/// `1 user`, `2 users`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Loads the plugins as a host would, and says what they declare: sections, kinds, services.

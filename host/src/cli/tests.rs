@@ -128,7 +128,7 @@ fn lists_are_tables_for_people() {
         "orbit occupants",
         expect![[r#"
             ORBIT  STATE   CALLER  PARKED BY  FOR         NEXT STEP IN  TOKEN
-            *101   parked  Zo�[1m  Bob        498673h15m                3f9a
+            *101   parked  Zo�[1m  Bob        498673h54m                3f9a
         "#]],
     );
     host.check(
@@ -399,7 +399,7 @@ fn check_goes_on_to_plugins_and_policies() {
     let said = office.say("check");
     assert_eq!((said.status, said.err.as_str()), (0, ""), "{}", said.out);
     expect![[r#"
-        configuration  OFFICE/switchyard.toml: 0 users, 0 ranges of orbits, 0 trunks, 0 routes
+        configuration  OFFICE/switchyard.toml: 0 users, 0 ranges, 0 trunks, 0 routes
         plugins        OFFICE/plugins: group-pickup 0.1.0
         policies       OFFICE/policies: for default
     "#]]

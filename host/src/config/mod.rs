@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub(crate) use words::number as check_number;
 pub use words::{Advertise, Listen, Network, Secret};
 
 use crate::admin::RangeSpec;

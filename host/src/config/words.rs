@@ -196,7 +196,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 }
 
 /// A number one can dial: digits, perhaps with `+`, `*` or `#` in front.
-pub(super) fn number(text: &str) -> Result<String, String> {
+pub(crate) fn number(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix(['+', '*', '#']).unwrap_or(text);
     if (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
         Ok(text.to_owned())

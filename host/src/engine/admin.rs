@@ -10,6 +10,7 @@ use super::record::StoreOwner;
 use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
 use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, State};
+use crate::config::KIND_GROUP_PICKUP;
 use crate::directory::User;
 use crate::sip::Status;
 use crate::store::{Change, Durability, Operation, Record, Transaction};
@@ -312,7 +313,18 @@ impl Engine {
                 "may_park" => user.may_park = flag()?,
                 "may_retrieve" => user.may_retrieve = flag()?,
                 "display" => user.display = text()?,
-                "pickup_group" => user.pickup_group = text()?,
+                "pickup_group" => {
+                    user.pickup_group = text()?;
+                    let fits = |group: &String| {
+                        let range = self.orbits.ranges().find(group);
+                        range.is_some_and(|range| range.kind() == KIND_GROUP_PICKUP)
+                    };
+                    if let Some(group) = user.pickup_group.as_ref().filter(|group| !fits(group)) {
+                        return Err(bad(format!(
+                            "{group} lies in no range of kind {KIND_GROUP_PICKUP} (GCP-04)"
+                        )));
+                    }
+                }
                 "extension" => {
                     let extension = text()?;
                     if let Some(extension) = &extension {

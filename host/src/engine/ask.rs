@@ -98,6 +98,11 @@ impl Engine {
             AskKind::Admin { request } => {
                 let answer = serde_json::json!({ "number": accept.number, "token": accept.token });
                 self.core.emit(Output::Admin { request, answer: Ok(answer) });
+                // His phone asked for nothing, so it would wait for ever: the host lets it go (CP-01).
+                if let (Some(near), Some(text)) = (near, &accept.text) {
+                    self.tell(&parker, text);
+                    self.calls.release(&mut self.core, near, &Rejection::because(Status::OK, text));
+                }
             }
             AskKind::Invite { leg } => {
                 // Parked by hold and dial: the phone keeps both its legs until it, or a claim, ends them.
