@@ -1,0 +1,299 @@
+//! `switchyard run` with a configuration, a store and policies of its own.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::program::{Program, wait_for};
+/// The program under test.
+pub const SWITCHYARD: &str = env!("CARGO_BIN_EXE_switchyard");
+
+/// The domain of all users. Nobody looks it up: phones are told where the host is.
+pub const DOMAIN: &str = "example.test";
+
+/// Ports for music and prompts. Far more than a test needs, and each test has its own.
+const RTP_PORTS: u16 = 40;
+
+/// Another program may take a port between our look and the host's; then other ports are tried.
+const STARTS_MAX: usize = 5;
+
+/// A user of the configuration; the password is `NAME-secret`. Dave may not park.
+const USERS: [(&str, &str, bool); 4] =
+    [("alice", "1001", true), ("bob", "1002", true), ("carol", "1003", true), ("dave", "1004", false)];
+
+pub struct Host {
+    program: Program,
+    dir: TempDir,
+    ports: Ports,
+    agent: ureq::Agent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    sip: u16,
+    admin: u16,
+    rtp: u16,
+}
+
+impl Host {
+    /// Starts a host, and waits until it takes calls.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same, with policy files besides `default.lua`.
+    pub fn start_with(policies: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        std::fs::create_dir_all(dir.path().join("policies/pools")).unwrap();
+        std::fs::copy(ours.join("policies/default.lua"), dir.path().join("policies/default.lua")).unwrap();
+        for (name, text) in policies {
+            std::fs::write(dir.path().join("policies").join(name), text).unwrap();
+        }
+        copy(&ours.join("music"), &dir.path().join("music"));
+        put_plugins(&dir.path().join("plugins"));
+        for _ in 0..STARTS_MAX {
+            let ports = Ports::free();
+            std::fs::write(dir.path().join("switchyard.toml"), configuration(ports)).unwrap();
+            let mut program = launch(dir.path());
+            if wait_until_ready(ports.admin, &mut program) {
+                return Self { program, dir, ports, agent: agent() };
+            }
+            let said = program.said();
+            assert!(said.contains("in use") || said.contains("cannot listen"), "no start:\n{said}");
+        }
+        panic!("no free ports in {STARTS_MAX} attempts")
+    }
+
+    /// Where phones find it.
+    pub fn sip(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.sip)
+    }
+
+    pub fn log(&self) -> String {
+        self.program.said()
+    }
+
+    /// A file of the running host: `policies/pools/east.lua`, `switchyard.toml`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// SIGTERM: the host begins to drain.
+    pub fn terminate(&self) {
+        self.program.signal("TERM");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn exit(&mut self) -> ExitStatus {
+        self.program.exit()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.program.ended().is_some()
+    }
+
+    /// Starts it anew with the same files and ports.
+    pub fn restart(&mut self) {
+        assert!(self.has_ended(), "still running");
+        let before = self.log();
+        self.program = launch(self.dir.path());
+        let ready = wait_until_ready(self.ports.admin, &mut self.program);
+        assert!(ready, "no second start:\n{}\nthe first life:\n{before}", self.log());
+    }
+
+    /// A GET of the administrative interface: status and answer.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}{path}", self.ports.admin);
+        let mut answer = self.agent.get(&url).call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    /// A list or an object under `/api/v1/`.
+    pub fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask(&format!("/api/v1/{path}"));
+        assert_eq!(status, 200, "{path}: {answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// The numbers of all orbits a call is parked in.
+    pub fn parked(&self) -> Vec<String> {
+        let occupants = self.get("occupants");
+        let parked = occupants.as_array().unwrap().iter().filter(|occupant| occupant["state"] == "parked");
+        parked.map(|occupant| occupant["number"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until one call is parked: its orbit.
+    pub fn one_parked(&self) -> String {
+        wait_for("a parked call", || match &self.parked()[..] {
+            [number] => Some(number.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until nothing lives in it any more: no call, no orbit, no flow, no stream.
+    pub fn is_quiet(&self) {
+        wait_for("a host without calls", || {
+            let status = self.get("status");
+            (status["calls"] == 0 && status["occupants"] == 0).then_some(())
+        });
+    }
+
+    /// Runs a verb of the command line against it.
+    pub fn cli(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(SWITCHYARD);
+        command.args(arguments).env("SWITCHYARD_ADMIN", format!("http://127.0.0.1:{}", self.ports.admin));
+        command.env_remove("SWITCHYARD_TOKEN").current_dir(self.dir.path());
+        let output = command.output().unwrap();
+        Answer {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The same with `--json`, which must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.cli(&[arguments, &["--json"]].concat());
+        assert_eq!(answer.code, Some(0), "{arguments:?}: {answer:?}");
+        serde_json::from_str(&answer.out)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", answer.out))
+    }
+}
+
+/// What a verb printed.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ports {
+    /// Free now.
+    fn free() -> Self {
+        Self { sip: free_port(), admin: free_port(), rtp: free_range() }
+    }
+}
+
+/// A port of 127.0.0.1 that is free for UDP and TCP.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port")
+}
+
+/// The first of [`RTP_PORTS`] ports that are free, below those the system hands out by itself.
+fn free_range() -> u16 {
+    for _ in 0..100 {
+        let first = 12_000 + rand::random::<u16>() % (20_000 / RTP_PORTS) * RTP_PORTS;
+        if (first..first + RTP_PORTS).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
+    panic!("no free range of ports")
+}
+
+fn configuration(Ports { sip, admin, rtp }: Ports) -> String {
+    let rtp_end = rtp + RTP_PORTS - 1;
+    let users = USERS.map(|(name, extension, may_park)| {
+        let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        format!(
+            "[[users]]\nname = \"{name}\"\nextension = \"{extension}\"\ndisplay = \"{display}\"\n\
+             password = \"{name}-secret\"\nmay_park = {may_park}\n"
+        )
+    });
+    format!(
+        r#"[host]
+name = "fe1"
+pool = "east"
+data_dir = "var"
+[sip]
+domain = "{DOMAIN}"
+listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
+[plugins]
+dir = "plugins"
+[policies]
+dir = "policies"
+[store]
+kind = "embedded"
+[media]
+address = "127.0.0.1"
+ports = "{rtp}-{rtp_end}"
+music = "music"
+[admin]
+listen = "127.0.0.1:{admin}"
+[[pools]]
+name = "east"
+[[orbits]]
+name = "east-park"
+from = "7000"
+to = "7099"
+kind = "call-park"
+pool = "east"
+{}"#,
+        users.concat()
+    )
+}
+
+/// The libraries built for this very test lie beside its executable, among many others (design.md §10).
+fn put_plugins(dir: &Path) {
+    let test = std::env::current_exe().unwrap();
+    std::fs::create_dir(dir).unwrap();
+    for name in ["libcall_park.so", "libgroup_pickup.so"] {
+        std::os::unix::fs::symlink(test.with_file_name(name), dir.join(name)).unwrap();
+    }
+}
+
+fn launch(dir: &Path) -> Program {
+    let mut command = Command::new(SWITCHYARD);
+    command.args(["run", "--config", "switchyard.toml"]).current_dir(dir).env_remove("RUST_LOG");
+    Program::start("switchyard", "", &mut command)
+}
+
+/// Whether it got ready, rather than ended.
+fn wait_until_ready(admin: u16, program: &mut Program) -> bool {
+    let agent = agent();
+    wait_for("/readyz", || {
+        if program.ended().is_some() {
+            return Some(false);
+        }
+        let answer = agent.get(format!("http://127.0.0.1:{admin}/readyz")).call();
+        answer.is_ok_and(|answer| answer.status() == 200).then_some(true)
+    })
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Real softphones: what they hear is recorded and measured.
+
+use super::audio::Sound;
+use super::baresip::Phone;
+use super::host::Host;
+
+const ALICES_TONE: u32 = 440;
+const BOBS_TONE: u32 = 1000;
+const CAROLS_TONE: u32 = 1700;
+
+/// A pure tone has nearly all its energy there; a gap on a busy machine takes some away. Music has next to nothing.
+#[track_caller]
+fn assert_hears_tone(who: &str, sound: &Sound, hertz: u32) {
+    let share = sound.share_of(hertz);
+    assert!(
+        sound.is_audible() && share > 0.5,
+        "{who} should hear {hertz} Hz: level {:.3}, share {share:.3}",
+        sound.level()
+    );
+}
+
+/// Loud enough, and none of the tones the phones send.
+#[track_caller]
+fn assert_hears_music(who: &str, sound: &Sound) {
+    let shares = [ALICES_TONE, BOBS_TONE, CAROLS_TONE].map(|hertz| sound.share_of(hertz));
+    assert!(
+        sound.is_audible() && shares.iter().all(|share| *share < 0.4),
+        "{who} should hear music: level {:.3}, shares of the phones' tones {shares:.3?}",
+        sound.level()
+    );
+}
+
+/// The whole story: Alice calls Bob, they talk, Bob parks her, she hears music, Carol fetches her, they talk.
+#[test]
+fn a_parked_caller_hears_music_and_is_fetched_by_a_third_phone() {
+    let host = Host::start();
+    let mut alice = Phone::register(&host, "alice", ALICES_TONE);
+    let mut bob = Phone::register(&host, "bob", BOBS_TONE);
+    let mut carol = Phone::register(&host, "carol", CAROLS_TONE);
+
+    alice.dial("1002");
+    assert_eq!(bob.answer(), "Alice");
+    alice.expect("CALL_ESTABLISHED");
+    assert_hears_tone("Alice", &alice.listen(), BOBS_TONE);
+    assert_hears_tone("Bob", &bob.listen(), ALICES_TONE);
+
+    bob.transfer("park");
+    bob.expect("CALL_CLOSED");
+    let number = host.one_parked();
+    assert_hears_music("Alice", &alice.listen());
+
+    carol.dial(&number);
+    carol.expect("CALL_ESTABLISHED");
+    assert_hears_tone("Alice", &alice.listen(), CAROLS_TONE);
+    assert_hears_tone("Carol", &carol.listen(), ALICES_TONE);
+    assert!(host.parked().is_empty());
+
+    alice.hang_up();
+    carol.expect("CALL_CLOSED");
+    host.is_quiet();
+}
