@@ -138,9 +138,27 @@ impl Orbits {
         }
     }
 
-    /// A claim without waiting, by the flow that looks after the call: the recalled parker answered.
+    /// A claim without waiting, by the flow that looks after the call: the recalled parker answered. That flow
+    /// knows of it by the answer to its ring, so [`claimed`](Self::claimed) does not tell it.
     pub fn claim_now(&mut self, now: Now, number: &str, claimant: Party) -> Result<(), Refusal> {
-        let result = self.try_claim_now(now, number, claimant.clone());
+        let owner = self.occupant(number).and_then(|occupant| occupant.owner);
+        self.claim_at_once(now, number, claimant, owner)
+    }
+
+    /// A claim without waiting, by no flow at all: somebody took the call through the administrative interface.
+    /// The flow that looks after the call hears of it as of any other claim.
+    pub fn claim_for_host(&mut self, now: Now, number: &str, claimant: Party) -> Result<(), Refusal> {
+        self.claim_at_once(now, number, claimant, None)
+    }
+
+    fn claim_at_once(
+        &mut self,
+        now: Now,
+        number: &str,
+        claimant: Party,
+        flow: Option<FlowId>,
+    ) -> Result<(), Refusal> {
+        let result = self.try_claim_now(now, number, claimant.clone(), flow);
         if let Err(refusal) = &result {
             let detail = json!({ "verb": "claim", "why": refusal.text, "by": label(&claimant) });
             self.event("orbit.refused", Some(refusal.code), number, detail);
@@ -148,17 +166,20 @@ impl Orbits {
         result
     }
 
-    fn try_claim_now(&mut self, now: Now, text: &str, claimant: Party) -> Result<(), Refusal> {
+    fn try_claim_now(
+        &mut self,
+        now: Now,
+        text: &str,
+        claimant: Party,
+        flow: Option<FlowId>,
+    ) -> Result<(), Refusal> {
         let number =
             Number::parse(text).map_err(|_| Refusal::new(Code::VACANT, format!("{text} is not an orbit")))?;
         let Some(occupant) = self.occupants.get(&number) else {
             return Err(self.won.get(&number).map_or_else(|| vacant(number), |won| won.refusal(now)));
         };
         match &occupant.state {
-            State::Parked => {
-                let owner = occupant.owner;
-                self.win(now, number, claimant, owner).map(|_| ())
-            }
+            State::Parked => self.win(now, number, claimant, flow).map(|_| ()),
             State::Connecting { claimant, since, .. } => Err(lost(now, claimant, *since)),
             State::Reserved | State::Storing { .. } | State::Restored => Err(vacant(number)),
         }
@@ -256,9 +277,13 @@ impl Orbits {
         }
     }
 
-    /// Gives the claim on `number` back, whosever it is: the host's own hand.
+    /// Gives a claim back that [`claim_now`](Self::claim_now) or [`claim_for_host`](Self::claim_for_host) won: it
+    /// could not be connected. The claim of another flow, won meanwhile, is left alone.
     pub fn return_claim(&mut self, now: Now, number: &str) {
-        if let Ok(number) = Number::parse(number) {
+        let Ok(number) = Number::parse(number) else { return };
+        let Some(occupant) = self.occupants.get(&number) else { return };
+        if matches!(occupant.state, State::Connecting { flow, .. } if flow.is_none() || flow == occupant.owner)
+        {
             self.give_back(now, number);
         }
     }

@@ -100,7 +100,8 @@ impl Occupant {
         }
     }
 
-    /// The row of the administrative interface.
+    /// The row of the administrative interface. Of the plugin's state only `attempts` is shown, if it has one: how
+    /// many recalls nobody answered.
     pub fn row(&self) -> Value {
         json!({
             "number": self.number.to_string(),
@@ -116,7 +117,7 @@ impl Occupant {
             },
             "since": self.since,
             "deadline": (self.terms.deadline_ms > 0).then_some(self.terms.deadline_ms),
-            "recalls": self.plugin_state.get("recalls").and_then(Value::as_u64).unwrap_or_default(),
+            "recalls": self.plugin_state.get("attempts").and_then(Value::as_u64).unwrap_or_default(),
             "token": self.token,
         })
     }

@@ -276,6 +276,7 @@ impl Orbits {
         };
         let detail = json!({
             "outcome": outcome,
+            "leg": occupant.leg,
             "parked": occupant.parked.label(),
             "parker": occupant.parker.label(),
             "by": claimant.as_ref().map(|(claimant, _)| claimant.label()),

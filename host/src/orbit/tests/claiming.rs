@@ -258,9 +258,11 @@ fn only_the_claimants_flow_gives_a_claim_back() {
     for (flow, number) in [(1, "7000"), (3, "7000"), (2, "7001"), (2, "nonsense")] {
         world.unclaim(flow, number);
     }
-    assert_eq!(world.state("7000"), "connecting");
+    // Nor does the host, for a claim of its own that is over.
     world.orbits.return_claim(world.now, "7000");
     world.drain();
+    assert_eq!(world.state("7000"), "connecting");
+    world.unclaim(2, "7000");
     assert_eq!(world.state("7000"), "parked");
     world.unclaim(2, "7000");
     assert_eq!(world.state("7000"), "parked");
@@ -355,6 +357,27 @@ fn the_answer_to_a_recall_is_a_claim_of_its_own_flow() {
         assert_eq!(refused(world.orbits.claim_now(world.now, number, party("Bob"))).0, 35000);
     }
     world.drain();
+}
+
+#[test]
+fn the_owner_hears_of_a_claim_of_the_host() {
+    let mut world = World::new(10);
+    world.park(1, 10);
+    let claimed = world.claimed(1, "7000");
+    assert_eq!(world.orbits.claim_for_host(world.now, "7000", party("Dave")), Ok(()));
+    world.drain();
+    assert_eq!(world.answer::<ClaimedBy>(claimed).unwrap().unwrap().claimant.label(), "Dave");
+    let settled = world.settled(1, "7000");
+    world.pass(seconds(2));
+    world.orbits.return_claim(world.now, "7000");
+    world.drain();
+    let deadline_ms = START.0 + 92_000;
+    assert_eq!(world.answer::<Settled>(settled), Some(Ok(Settled { freed: false, deadline_ms })));
+    world.orbits.claim_for_host(world.now, "7000", party("Dave")).unwrap();
+    assert_eq!(refused(world.orbits.claim_for_host(world.now, "7000", party("Eve"))).0, 35101);
+    world.orbits.release(world.now, "7000", Outcome::Retrieved);
+    world.drain();
+    assert_eq!(world.state("7000"), "free");
 }
 
 #[test]

@@ -234,23 +234,23 @@ fn saves_coalesce() {
     for attempt in 1..=5u64 {
         let mut saved = commit(world.now, "7000");
         saved.terms.deadline_ms += attempt * 1000;
-        saved.state = json!({ "recalls": attempt });
+        saved.state = json!({ "attempts": attempt });
         world.orbits.save(world.now, FlowId(1), saved, None);
         world.drain();
     }
     assert_eq!(world.writes.len(), 1);
     world.answer_write(true, None);
-    assert_eq!(world.stored("7000").unwrap()["plugin"]["recalls"], 1);
+    assert_eq!(world.stored("7000").unwrap()["plugin"]["attempts"], 1);
     assert_eq!(world.writes.len(), 1);
     assert_eq!(world.writes[0].1.durability, Durability::Relaxed);
     world.answer_write(true, None);
     let record = world.stored("7000").unwrap();
-    assert_eq!((&record["plugin"]["recalls"], &record["leg"]["call_id"]), (&json!(5), &json!("leg-of-1")));
+    assert_eq!((&record["plugin"]["attempts"], &record["leg"]["call_id"]), (&json!(5), &json!("leg-of-1")));
     assert!(world.writes.is_empty() && world.orbits.is_settled());
     assert_eq!(world.orbits.occupant("7000").unwrap().row()["recalls"], 5);
 
     // The same again is no write at all.
-    let same = Commit { state: json!({ "recalls": 5 }), ..commit(world.now, "7000") };
+    let same = Commit { state: json!({ "attempts": 5 }), ..commit(world.now, "7000") };
     let terms = Terms { deadline_ms: same.terms.deadline_ms + 5000, ..same.terms };
     world.orbits.save(world.now, FlowId(1), Commit { terms, ..same }, None);
     world.drain();
