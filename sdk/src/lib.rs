@@ -28,7 +28,7 @@
 //!         let ring = Ring { leg, to, display, alert_info: None, timeout_ms: 60_000, claims: None };
 //!         match first((cx.calls().watch(leg), cx.calls().ring(&ring))).await {
 //!             OneOf::A(ended) => cx.log().info(format_args!("gave up: {}", ended?.reason)),
-//!             OneOf::B(Ok(answered)) => cx.log().info(format_args!("with {}", answered.party.label())),
+//!             OneOf::B(Ok(_)) => cx.calls().accept(&Accept::default()),
 //!             OneOf::B(Err(nobody)) => {
 //!                 cx.log().warning(&nobody);
 //!                 cx.calls().release(leg, &Release { status: Some(480), text: Some(nobody.text) });

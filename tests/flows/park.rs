@@ -82,7 +82,9 @@ fn parked_call_is_retrieved_from_another_phone() {
         +0.040  alice -> host   200 OK (sdp)
         +0.050  host  -> alice  ACK
         +0.050  host  -> carol  200 OK (sdp)
+        +0.050  host  -> bob    MESSAGE sip:bob@10.0.0.2:5060
         +0.060  carol -> host   ACK
+        +0.060  bob   -> host   200 OK
     "#]]
     .assert_eq(&world.ladder());
     assert!(world.phones[carol].call(c).up);
@@ -591,4 +593,35 @@ fn parks_survive_a_lossy_network() {
             assert!(!world.alive().contains_key(kind), "seed {seed}: {:?}", world.alive());
         }
     }
+}
+
+/// CP-03, CP-13: the parker is told, in words, who took the call or that the caller hung up.
+#[test]
+fn the_parker_learns_what_became_of_the_call() {
+    let Parked { mut world, bob, carol, number, .. } = parked();
+    let uri = format!("sip:{number}@example.test");
+    world.act(carol, |phone| phone.invite(&uri, &[], true));
+    world.run_for(second() * 2);
+    assert_eq!(world.phones[bob].messages.last().unwrap(), &format!("{number}: Alice was taken by Carol"));
+
+    let Parked { mut world, alice, a, bob, number, .. } = parked();
+    world.act(alice, |phone| phone.hang_up(a));
+    world.run_for(second() * 2);
+    assert_eq!(world.phones[bob].messages.last().unwrap(), &format!("{number}: Alice hung up"));
+}
+
+/// Hold and dial from a phone without a codec of ours: it cannot hear the number, but its caller is parked.
+#[test]
+fn a_dialling_phone_that_cannot_hear_the_number_has_parked_all_the_same() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    world.phones[bob].codecs = "18";
+    let dialled = world.act(bob, |phone| phone.invite("sip:7010@example.test", &[], true));
+    world.run_for(second() * 3);
+    assert_eq!(world.phones[bob].call(dialled).failed, Some(Status::NOT_ACCEPTABLE_HERE));
+    assert_eq!(world.occupants(), [("7010".to_owned(), "parked".to_owned())]);
+    assert!(world.phones[alice].call(a).up);
 }

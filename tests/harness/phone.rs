@@ -193,6 +193,7 @@ impl Phone {
             .add(Name::CallId, format!("reg-{call}@{}", self.name))
             .add(Name::CSeq, format!("{cseq} REGISTER"))
             .add(Name::Contact, format!("<sip:{user}@{}>", self.address))
+            .add(Name::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE")
             .add(Name::Expires, expires);
         draft
     }

@@ -374,18 +374,19 @@ impl Engine {
         }
     }
 
-    /// Tells a user something in words, on the phone he used, if it has said in a call that it takes MESSAGE. Best
-    /// effort.
+    /// Tells a user something in words, on the phone he used, if it says in a call or in its registration that
+    /// it takes MESSAGE. Best effort.
     pub(super) fn tell(&mut self, party: &Party, text: &str) {
         let Some(user) = party.user.as_deref().and_then(|name| self.directory.user(name)).cloned() else {
             return;
         };
         let phones = self.phones_of(&user, party.device.as_deref());
         let Some(phone) = phones.first() else { return };
-        let takes = self.calls.legs().any(|leg| {
+        let said = self.calls.legs().any(|leg| {
             leg.party.user == party.user && leg.party.device == party.device && leg.abilities.message
         });
-        if takes {
+        let device = phone.party.device.as_deref().unwrap_or_default();
+        if said || self.registrar.allows(&user.name, device, "MESSAGE") {
             let from = format!("<{}>", self.core.uri_of("park"));
             let body = bytes::Bytes::copy_from_slice(text.as_bytes());
             self.send_message(phone, &from, "text/plain;charset=UTF-8", body, super::core::Owner::Nobody);

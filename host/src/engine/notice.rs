@@ -1,6 +1,7 @@
 //! What calls and orbits tell the engine.
 
 use switchyard_sdk::ext::call::Ended;
+use switchyard_sdk::ext::orbit::Outcome;
 use switchyard_sdk::types::LegId;
 
 use super::record::StoreOwner;
@@ -8,6 +9,7 @@ use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::call::{Failed, Notice, Origin, Rejection};
 use crate::orbit::OrbitOutput;
+use crate::plugin::FlowEnd;
 use crate::sip::Status;
 
 impl Engine {
@@ -135,6 +137,29 @@ impl Engine {
                 self.core.event(what, code.map(|code| code.0), call_id.as_deref(), detail);
                 if what == "orbit.freed" {
                     self.clear_parker(&number);
+                }
+            }
+            OrbitOutput::Freed { number, parked, parker, outcome, by } => {
+                let who = parked.label();
+                let text = match (outcome, by) {
+                    (Outcome::Retrieved, Some(by)) if by.user != parker.user => {
+                        format!("{number}: {who} was taken by {}", by.label())
+                    }
+                    (Outcome::OnTimeout, Some(by)) => format!("{number}: {who} went to {}", by.label()),
+                    (Outcome::HungUp, _) => format!("{number}: {who} hung up"),
+                    (Outcome::Released, _) => {
+                        format!("{number}: nobody took the call of {who}, it has ended")
+                    }
+                    (Outcome::Retrieved | Outcome::OnTimeout | Outcome::Recalled | Outcome::Abandoned, _) => {
+                        return;
+                    }
+                };
+                self.tell(&parker, &text);
+            }
+            // A newer copy of the plugin goes on at once; a flow that broke is another matter.
+            OrbitOutput::Unattended { number, how: FlowEnd::Rested } => {
+                if let Some(leg) = self.orbits.occupant(&number).and_then(|occupant| occupant.leg) {
+                    self.take_up(leg);
                 }
             }
             OrbitOutput::Unattended { number, .. } => self.look_after(&number),

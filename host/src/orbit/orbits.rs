@@ -47,6 +47,19 @@ pub enum OrbitOutput {
         /// Who and why.
         detail: Value,
     },
+    /// A call has left its orbit: the parker may be told how (CP-03, CP-13).
+    Freed {
+        /// The orbit.
+        number: String,
+        /// Who waited there.
+        parked: Party,
+        /// Who parked.
+        parker: Party,
+        /// How it left.
+        outcome: words::Outcome,
+        /// Who has it now, if somebody claimed it.
+        by: Option<Party>,
+    },
     /// The flow that looked after a call ended and the call is still in its orbit. The engine starts another
     /// flow from the record ([`Orbits::set_owner`]), or does what the range does without a plugin.
     Unattended {
@@ -282,7 +295,15 @@ impl Orbits {
             "by": claimant.as_ref().map(|(claimant, _)| claimant.label()),
             "after_ms": now.utc.saturating_since(occupant.since).as_millis() as u64,
         });
+        let freed = OrbitOutput::Freed {
+            number: number.to_string(),
+            parked: occupant.parked.clone(),
+            parker: occupant.parker.clone(),
+            outcome,
+            by: claimant.as_ref().map(|(claimant, _)| claimant.clone()),
+        };
         self.event("orbit.freed", None, &number.to_string(), detail);
+        self.outputs.push_back(freed);
         if let Some((claimant, since)) = claimant {
             self.remember_winner(now, number, claimant, since);
         }
