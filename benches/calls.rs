@@ -175,7 +175,7 @@ fn finish(mut child: Child) {
     if !status.success() {
         let failed =
             screen.lines().filter(|line| line.contains("Failed call") || line.contains("Successful call"));
-        println!("  SIPp ended with {status}: {}", failed.last().unwrap_or("no statistics"));
+        println!("  SIPp ended with {status}: {}", failed.next_back().unwrap_or("no statistics"));
     }
 }
 

@@ -60,7 +60,7 @@ impl Host {
                     let result = self.store.apply(&transaction);
                     self.orbits.stored(self.now, ticket, result);
                 }
-                OrbitOutput::Event { .. } | OrbitOutput::Unattended { .. } => {}
+                OrbitOutput::Event { .. } | OrbitOutput::Freed(_) | OrbitOutput::Unattended { .. } => {}
             }
         }
         value

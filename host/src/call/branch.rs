@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use switchyard_sdk::types::{LegId, Party};
 
-use super::leg::{Abilities, AckOwed, Early, ForWhom, Leg, Outgoing, Peer, State, Trunk};
+use super::leg::{Abilities, AckOwed, Early, ForWhom, Leg, Outgoing, State, Trunk};
 use super::negotiation::{Directions, Negotiation};
 use super::session_timer::SessionTimer;
 use super::{Calls, Notice, Rejection};
@@ -132,16 +132,8 @@ impl Calls {
         }
         let client = cx.request(flow, draft, Owner::Invite(id));
         let leg = Leg {
-            id,
             call,
-            party: candidate.party.clone(),
             trunk: candidate.trunk.clone(),
-            state: State::Early,
-            peer: Peer::None,
-            dialog,
-            earlies: Vec::new(),
-            negotiation,
-            incoming: None,
             outgoing: Some(Outgoing {
                 client,
                 for_whom,
@@ -150,28 +142,7 @@ impl Calls {
                 challenged: false,
                 interval_raised: false,
             }),
-            request: None,
-            await_ack: None,
-            ack_owed: None,
-            busy: None,
-            client: None,
-            stream: None,
-            stream_address: None,
-            playlist: crate::media::Playlist::default(),
-            flow: None,
-            abilities: Abilities::default(),
-            session: SessionTimer::default(),
-            held_at: None,
-            since: cx.now.utc,
-            answered: None,
-            silent_probes: 0,
-            contact,
-            last_ack: None,
-            twin: None,
-            parked_in: None,
-            waiting_offer: None,
-            brought_by: None,
-            replaces: None,
+            ..Leg::new(id, candidate.party.clone(), dialog, negotiation, contact, cx.now.utc)
         };
         self.legs.insert(id, leg);
         cx.after(Timer::Ring(id), RING_MAX);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use switchyard_sdk::types::{LegId, Party};
 
 use super::branch::Headers;
-use super::leg::{Abilities, AwaitAck, Incoming, Leg, Peer, State};
+use super::leg::{Abilities, AwaitAck, Incoming, Leg, State};
 use super::negotiation::Negotiation;
 use super::session_timer::{MINIMUM, SessionTimer};
 use super::{Calls, Notice};
@@ -72,16 +72,8 @@ impl Calls {
         let id = LegId(cx.fresh_id());
         let tag = cx.fresh_tag();
         let contact = cx.contact(&flow, &format!("l{}", id.0));
+        let dialog = Dialog::uas(request, &tag, flow);
         let leg = Leg {
-            id,
-            call: id.0,
-            party,
-            trunk: None,
-            state: State::Early,
-            peer: Peer::None,
-            dialog: Dialog::uas(request, &tag, flow),
-            earlies: Vec::new(),
-            negotiation,
             incoming: Some(Incoming {
                 server,
                 request: request.clone(),
@@ -92,29 +84,9 @@ impl Calls {
                 hunt: VecDeque::new(),
                 headers: Headers::default(),
             }),
-            outgoing: None,
-            request: None,
-            await_ack: None,
-            ack_owed: None,
-            busy: None,
-            client: None,
-            stream: None,
-            stream_address: None,
-            playlist: crate::media::Playlist::default(),
-            flow: None,
             abilities: Abilities::of(request),
             session,
-            held_at: None,
-            since: cx.now.utc,
-            answered: None,
-            silent_probes: 0,
-            contact,
-            last_ack: None,
-            twin: None,
-            parked_in: None,
-            waiting_offer: None,
-            brought_by: None,
-            replaces: None,
+            ..Leg::new(id, party, dialog, negotiation, contact, cx.now.utc)
         };
         self.legs.insert(id, leg);
         self.invites.insert(server, id);

@@ -253,6 +253,52 @@ pub struct Leg {
 }
 
 impl Leg {
+    /// A leg whose INVITE has no final answer yet; everything else is as in a call that has just begun.
+    pub fn new(
+        id: LegId,
+        party: Party,
+        dialog: Dialog,
+        negotiation: Negotiation,
+        contact: String,
+        since: Utc,
+    ) -> Self {
+        Self {
+            id,
+            call: id.0,
+            party,
+            trunk: None,
+            state: State::Early,
+            peer: Peer::None,
+            dialog,
+            earlies: Vec::new(),
+            negotiation,
+            incoming: None,
+            outgoing: None,
+            request: None,
+            await_ack: None,
+            ack_owed: None,
+            busy: None,
+            client: None,
+            stream: None,
+            stream_address: None,
+            playlist: crate::media::Playlist::default(),
+            flow: None,
+            abilities: Abilities::default(),
+            session: SessionTimer::default(),
+            held_at: None,
+            since,
+            answered: None,
+            silent_probes: 0,
+            contact,
+            last_ack: None,
+            twin: None,
+            parked_in: None,
+            waiting_offer: None,
+            brought_by: None,
+            replaces: None,
+        }
+    }
+
     /// Where requests to this leg go.
     pub fn flow(&self) -> Flow {
         self.dialog.flow

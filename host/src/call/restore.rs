@@ -61,39 +61,12 @@ impl Calls {
         let mut negotiation = facts.negotiation;
         negotiation.rollback();
         let leg = Leg {
-            id,
-            call: id.0,
-            party: facts.party,
-            trunk: None,
             state: State::Confirmed,
             peer: Peer::Host,
-            dialog,
-            earlies: Vec::new(),
-            negotiation,
-            incoming: None,
-            outgoing: None,
-            request: None,
-            await_ack: None,
-            ack_owed: None,
-            busy: None,
-            client: None,
-            stream: None,
-            stream_address: None,
-            playlist: Playlist::default(),
-            flow: None,
             abilities: facts.abilities,
             session: facts.session,
-            held_at: None,
-            since: facts.since,
             answered: Some(facts.since),
-            silent_probes: 0,
-            contact: facts.contact,
-            last_ack: None,
-            twin: None,
-            parked_in: None,
-            waiting_offer: None,
-            brought_by: None,
-            replaces: None,
+            ..Leg::new(id, facts.party, dialog, negotiation, facts.contact, facts.since)
         };
         self.legs.insert(id, leg);
         self.index(id);

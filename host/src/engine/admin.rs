@@ -240,7 +240,7 @@ impl Engine {
 
     fn list_ranges(&self) -> Value {
         let rows = self.orbits.ranges().iter().map(|range| {
-            let occupied = self.orbits.occupants().filter(|occupant| range.contains(occupant.number)).count();
+            let occupied = self.orbits.used(range).calls;
             let mut row = json!(range.spec());
             row["size"] = json!(range.size());
             row["occupied"] = json!(occupied);

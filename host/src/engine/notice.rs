@@ -8,7 +8,7 @@ use super::record::StoreOwner;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::call::{Failed, Notice, Origin, Rejection};
-use crate::orbit::OrbitOutput;
+use crate::orbit::{Freed, OrbitOutput};
 use crate::plugin::FlowEnd;
 use crate::sip::Status;
 
@@ -25,10 +25,14 @@ impl Engine {
                 Origin::Restore => self.restored(leg, &result),
             },
             Notice::Claim { operation, origin, number, party } => {
-                let verdict = self
-                    .orbits
-                    .claim_now(self.core.now, &number, party)
-                    .map_err(|refusal| Failed { code: refusal.code, status: 486, text: refusal.text });
+                let now = self.core.now;
+                let verdict = match origin {
+                    // Not by the flow that looks after the call: it must hear of it.
+                    Origin::Admin(_) => self.orbits.claim_for_host(now, &number, party),
+                    _ => self.orbits.claim_now(now, &number, party),
+                };
+                let verdict =
+                    verdict.map_err(|refusal| Failed { code: refusal.code, status: 486, text: refusal.text });
                 if let (Ok(()), Origin::Plugin(waiter)) = (&verdict, origin) {
                     self.recalls.insert(waiter, number.clone());
                 }
@@ -129,7 +133,8 @@ impl Engine {
                 self.core.emit(Output::Store { request, transaction });
             }
             OrbitOutput::Event { what, code, number, mut detail } => {
-                let leg = self.orbits.occupant(&number).and_then(|occupant| occupant.leg);
+                let occupant = self.orbits.occupant(&number).and_then(|occupant| occupant.leg);
+                let leg = occupant.or_else(|| detail.get("leg")?.as_u64().map(LegId));
                 let call_id = leg.and_then(|leg| self.calls.leg(leg)).map(|leg| leg.dialog.call_id.clone());
                 if let Some(detail) = detail.as_object_mut() {
                     detail.insert("number".to_owned(), number.clone().into());
@@ -139,7 +144,8 @@ impl Engine {
                     self.clear_parker(&number);
                 }
             }
-            OrbitOutput::Freed { number, parked, parker, outcome, by } => {
+            OrbitOutput::Freed(freed) => {
+                let Freed { number, parked, parker, outcome, by } = *freed;
                 let who = parked.label();
                 let text = match (outcome, by) {
                     (Outcome::Retrieved, Some(by)) if by.user != parker.user => {

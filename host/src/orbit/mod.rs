@@ -28,7 +28,7 @@ mod tests;
 
 pub use number::{Number, NumberError, Prefix, dialled};
 pub use occupant::{Occupant, State};
-pub use orbits::{OrbitOutput, Orbits};
+pub use orbits::{Freed, OrbitOutput, Orbits};
 pub use range::{POOL_SIZE_MAX, RANGE_SIZE_MAX, Range, RangeError, RangeFault, Used};
 pub use ranges::{Ranges, put_operation, remove_operation};
 pub use record::{Record, RestoredCall};

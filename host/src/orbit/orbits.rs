@@ -48,18 +48,7 @@ pub enum OrbitOutput {
         detail: Value,
     },
     /// A call has left its orbit: the parker may be told how (CP-03, CP-13).
-    Freed {
-        /// The orbit.
-        number: String,
-        /// Who waited there.
-        parked: Party,
-        /// Who parked.
-        parker: Party,
-        /// How it left.
-        outcome: words::Outcome,
-        /// Who has it now, if somebody claimed it.
-        by: Option<Party>,
-    },
+    Freed(Box<Freed>),
     /// The flow that looked after a call ended and the call is still in its orbit. The engine starts another
     /// flow from the record ([`Orbits::set_owner`]), or does what the range does without a plugin.
     Unattended {
@@ -68,6 +57,21 @@ pub enum OrbitOutput {
         /// How the flow ended.
         how: FlowEnd,
     },
+}
+
+/// How a call left its orbit.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Freed {
+    /// The orbit.
+    pub number: String,
+    /// Who waited there.
+    pub parked: Party,
+    /// Who parked.
+    pub parker: Party,
+    /// How it left.
+    pub outcome: words::Outcome,
+    /// Who has it now, if somebody claimed it.
+    pub by: Option<Party>,
 }
 
 /// What a flow has to do with orbits; released when it ends.
@@ -295,7 +299,7 @@ impl Orbits {
             "by": claimant.as_ref().map(|(claimant, _)| claimant.label()),
             "after_ms": now.utc.saturating_since(occupant.since).as_millis() as u64,
         });
-        let freed = OrbitOutput::Freed {
+        let freed = Freed {
             number: number.to_string(),
             parked: occupant.parked.clone(),
             parker: occupant.parker.clone(),
@@ -303,7 +307,7 @@ impl Orbits {
             by: claimant.as_ref().map(|(claimant, _)| claimant.clone()),
         };
         self.event("orbit.freed", None, &number.to_string(), detail);
-        self.outputs.push_back(freed);
+        self.outputs.push_back(OrbitOutput::Freed(Box::new(freed)));
         if let Some((claimant, since)) = claimant {
             self.remember_winner(now, number, claimant, since);
         }

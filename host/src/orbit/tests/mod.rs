@@ -94,6 +94,7 @@ impl World {
                 OrbitOutput::Event { what, code, number, detail } => {
                     self.events.push((what, code, number, detail));
                 }
+                OrbitOutput::Freed(_) => {}
                 OrbitOutput::Unattended { number, how } => self.unattended.push((number, how)),
             }
         }
