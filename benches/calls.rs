@@ -180,12 +180,15 @@ fn finish(mut child: Child) {
 }
 
 fn register(host: &Host, contact: u16) {
+    let text = std::fs::read_to_string(scenario("register.xml")).unwrap();
+    let here = host.dir.path().join("register.xml");
+    std::fs::write(&here, text.replace("CONTACT_PORT", &contact.to_string())).unwrap();
     let status = Command::new("sipp")
         .arg(format!("127.0.0.1:{}", host.sip))
         .arg("-sf")
-        .arg(scenario("register.xml"))
+        .arg(here)
         .args(["-i", "127.0.0.1", "-p", &port().to_string(), "-m", "1", "-nostdin", "-timeout", "20"])
-        .args(["-au", "bob", "-ap", "bob-secret", "-set", "port", &contact.to_string()])
+        .args(["-au", "bob", "-ap", "bob-secret"])
         .current_dir(host.dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
