@@ -314,7 +314,6 @@ impl<M: Machine> Drive<M> {
             }
             Output::Event(event) => {
                 log(&event);
-                counter!("switchyard_events_total", "what" => event.what).increment(1);
                 self.hands.events.publish(&event);
             }
         }

@@ -219,7 +219,7 @@ async fn start(
     };
     let admin_port = tokio::net::TcpListener::from_std(admin_port).map_err(system("HTTP"))?;
     tokio::spawn(admin::serve(admin_port, admin::router(service), stop.clone().cancelled_owned()));
-    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone(), engine.clone()));
+    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone()));
     readiness.set(State::Ready);
     let text = greeting(config, &ports.listeners, &plugins, &greeted);
     // A host without a terminal runs as well.
