@@ -506,8 +506,13 @@ fn a_draining_host_parks_no_more_and_keeps_what_it_has() {
     let told = world.phones[bob].call(b).notified.last().unwrap().clone();
     assert!(told.starts_with("SIP/2.0 503") && told.contains("35012"), "{told}");
     assert!(world.phones[dave].call(d).up && world.phones[alice].call(a).up);
-    assert_eq!(world.occupants(), [(number, "parked".to_owned())]);
-    let _ = carol;
+    assert_eq!(world.occupants(), [(number.clone(), "parked".to_owned())]);
+    let refused = world.act(dave, |phone| phone.invite("sip:carol@example.test", &[], true));
+    let fetched = world.act(carol, |phone| phone.invite(&format!("sip:{number}@example.test"), &[], true));
+    world.run_for(second() * 3);
+    assert_eq!(world.phones[dave].call(refused).failed, Some(Status::SERVICE_UNAVAILABLE));
+    assert!(world.phones[carol].call(fetched).up, "who waits can be fetched");
+    assert!(world.occupants().is_empty());
 }
 
 /// The retriever gives up while being connected: the call is parked again, music on.

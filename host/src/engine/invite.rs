@@ -41,7 +41,11 @@ impl Engine {
         let Some(uri) = self.acceptable(server, request) else { return };
         let Some(sender) = self.sender(server, request, &flow) else { return };
         let emergency = self.is_emergency(&uri);
-        if self.draining && !emergency {
+        // Nothing new begins. Who waits in an orbit can be fetched, and a call that lives may go to another phone; a
+        // park is refused by the orbits, with a code that says so (CP-22).
+        let continues =
+            request.get(Name::Replaces).is_some() || matches!(self.address(&uri), Address::Feature { .. });
+        if self.draining && !emergency && !continues {
             let mut draft = Draft::response(request, Status::SERVICE_UNAVAILABLE);
             let tag = self.core.fresh_tag();
             draft.to_tag(&tag).reason("Draining").add(Name::RetryAfter, 5);
