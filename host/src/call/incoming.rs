@@ -184,13 +184,14 @@ impl Calls {
     }
 }
 
+/// Extensions a request may require.
+const UNDERSTOOD: [&str; 6] = ["100rel", "timer", "replaces", "norefersub", "path", "outbound"];
+
 /// Refuses extensions we do not know (RFC 3261 §8.2.2.3).
-pub(super) fn check_require(request: &Message) -> Result<(), Rejection> {
+pub fn check_require(request: &Message) -> Result<(), Rejection> {
     let unknown: Vec<&str> = request
         .list(Name::Require)
-        .filter(|tag| {
-            !["100rel", "timer", "replaces", "norefersub"].iter().any(|known| known.eq_ignore_ascii_case(tag))
-        })
+        .filter(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)))
         .collect();
     if unknown.is_empty() {
         return Ok(());

@@ -32,7 +32,7 @@ pub mod session_timer;
 mod timer;
 
 pub use branch::{Candidate, Headers};
-pub use incoming::Rejection;
+pub use incoming::{Rejection, check_require};
 pub use leg::{Abilities, ForWhom, Leg, Peer, State, Trunk};
 pub use operation::{Operation, Ringing};
 pub use refer::{Referral, SubscriptionId};

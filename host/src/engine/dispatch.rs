@@ -4,6 +4,7 @@ use switchyard_sdk::types::LegId;
 
 use super::Engine;
 use super::core::{ALLOW, Owner, SUPPORTED};
+use crate::call::check_require;
 use crate::net::Flow;
 use crate::registrar::Verdict;
 use crate::sip::{self, Draft, Failure, Message, Method, Name, ServerId, Status};
@@ -82,6 +83,18 @@ impl Engine {
     fn on_request(&mut self, server: ServerId, request: &Message, flow: Flow) {
         if request.to_tag().is_some() {
             self.on_dialog_request(server, request, flow);
+            return;
+        }
+        // An INVITE has more to be checked, and is a leg by then.
+        if request.method() != Method::Invite
+            && let Err(rejection) = check_require(request)
+        {
+            let mut draft = Draft::response(request, rejection.status);
+            draft.to_tag(&self.core.fresh_tag());
+            for (name, value) in &rejection.headers {
+                draft.add(*name, value);
+            }
+            self.core.tx.respond(self.core.now, server, &draft);
             return;
         }
         match request.method() {
