@@ -85,6 +85,14 @@ impl Phone {
         self.command("transfer", Some(&format!("sip:{target}@{DOMAIN}")));
     }
 
+    pub fn hold(&mut self) {
+        self.command("hold", None);
+    }
+
+    pub fn resume(&mut self) {
+        self.command("resume", None);
+    }
+
     pub fn hang_up(&mut self) {
         self.command("hangup", None);
     }

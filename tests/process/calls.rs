@@ -11,9 +11,9 @@ fn two_phones_register_and_talk() {
     let bob = Line::register(&host, "bob");
     for (number, caller_ends) in [("bob", true), ("1002", false)] {
         let callee = Script::new("bob").answer();
-        let caller = Script::new("alice").call(number).pause(200);
+        let caller = Script::new("alice").call(number);
         let (caller, callee) = match caller_ends {
-            true => (caller.hang_up(), callee.hung_up()),
+            true => (caller.pause(200).hang_up(), callee.hung_up()),
             false => (caller.hung_up(), callee.pause(200).hang_up()),
         };
         let callee = bob.run(callee);

@@ -1,7 +1,6 @@
 //! The program itself, with real sockets: SIPp as a phone that follows a script, baresip as a phone that talks and
 //! hears. Nothing here asserts a duration; what is waited for may take ten times as long as ever seen. A test that
 //! fails prints what the host logged and what the phones said.
-#![allow(dead_code, reason = "the tests of restarts, drains and the command line follow")]
 
 mod audio;
 mod baresip;
@@ -9,6 +8,11 @@ mod host;
 mod program;
 mod sipp;
 
+mod bad_input;
 mod calls;
+mod command_line;
+mod drain;
 mod parks;
+mod policies;
+mod restarts;
 mod softphones;

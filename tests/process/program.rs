@@ -87,7 +87,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let ended = self.exit;
+        let ended = self.ended();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if panicking() {

@@ -23,8 +23,15 @@ impl Line {
     /// Registers a user's phone with digest.
     pub fn register(host: &Host, user: &str) -> Self {
         let line = Self { host: host.sip(), user: user.to_owned(), port: free_port(), ear: Ear::open() };
-        line.run(Script::new(user).register()).succeeds();
+        line.run(Script::new(user).register("200")).succeeds();
         line
+    }
+
+    /// A registration with a wrong password is refused as often as it is tried.
+    pub fn is_refused(host: &Host, user: &str, password: &str) {
+        let line = Self { host: host.sip(), user: user.to_owned(), port: free_port(), ear: Ear::open() };
+        let script = Script { password: password.to_owned(), ..Script::new(user) };
+        line.run(script.register("401")).succeeds();
     }
 
     /// Follows a script in the background.
@@ -67,7 +74,7 @@ impl Sipp {
         let mut command = Command::new("sipp");
         command.args([&line.host, "-sf", "script.xml", "-m", "1", "-i", "127.0.0.1", "-p", &port]);
         command.args(["-cp", &control, "-nostdin", "-timeout", SCRIPT_MAX, "-timeout_error"]);
-        command.args(["-au", &line.user, "-ap", &format!("{}-secret", line.user)]);
+        command.args(["-au", &line.user, "-ap", &script.password]);
         command.args(["-key", "user", &line.user, "-key", "rtp", &rtp]);
         // Without it SIPp signs the proxy's address, which is not what it sends in the request line.
         command.args(["-auth_uri", DOMAIN]);
@@ -115,9 +122,8 @@ pub struct Script {
     user: String,
     steps: String,
     cseq: u32,
-    /// How many messages go out until the far end's address, From and To are known.
+    password: String,
     role: Role,
-    digest: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +154,13 @@ const EMPTY: &str = "Content-Length: 0\n\n";
 
 impl Script {
     pub fn new(user: &str) -> Self {
-        Self { user: user.to_owned(), steps: String::new(), cseq: 0, role: Role::Caller, digest: true }
+        Self {
+            user: user.to_owned(),
+            steps: String::new(),
+            cseq: 0,
+            password: format!("{user}-secret"),
+            role: Role::Caller,
+        }
     }
 
     fn xml(&self) -> String {
@@ -206,13 +218,8 @@ impl Script {
         )
     }
 
-    /// The password in the next requests is left out: a stranger.
-    pub fn without_password(mut self) -> Self {
-        self.digest = false;
-        self
-    }
-
-    fn register(mut self) -> Self {
+    /// Registers; the credentials are answered with `status`.
+    fn register(mut self, status: &str) -> Self {
         let uri = format!("sip:{DOMAIN}");
         let to = format!("sip:[user]@{DOMAIN}");
         let rest = format!("{CONTACT}Expires: 600\n");
@@ -223,16 +230,13 @@ impl Script {
             .receive("response=\"401\" auth=\"true\"")
             .send_request(&format!("{second}{rest}[authentication]\n{EMPTY}"))
             .receive("response=\"100\" optional=\"true\"")
-            .receive("response=\"200\"")
+            .receive(&format!("response=\"{status}\""))
     }
 
     /// Calls, with digest, as far as the last INVITE.
     fn invite(mut self, number: &str) -> Self {
         let uri = format!("sip:{number}@{DOMAIN}");
         let first = self.outside("INVITE", &uri, &uri);
-        if !self.digest {
-            return self.send_request(&format!("{first}{CONTACT}{SDP}"));
-        }
         // The ACK of a refusal has the INVITE's own Via (RFC 3261 §17.1.1.3), which the refusal repeats.
         let ack = format!(
             "ACK {uri} SIP/2.0\n[last_Via:]\nMax-Forwards: 70\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n\
@@ -285,6 +289,19 @@ impl Script {
         self.step(&format!("<recv request=\"INVITE\">{LEARN}</recv>"))
             .send(&format!("SIP/2.0 180 Ringing\n{tagged}{CONTACT}{EMPTY}"))
             .send_request(&format!("SIP/2.0 200 OK\n{tagged}{CONTACT}{SDP}"))
+            .receive("request=\"ACK\"")
+    }
+
+    /// Is called by a ring-back that says so, and is busy.
+    pub fn decline_recall(mut self, shown: &str) -> Self {
+        self.role = Role::Callee;
+        let tagged = ECHO.replace("[last_To:]", "[last_To:];tag=[pid]-[call_number]");
+        let from = format!(
+            "<action><ereg regexp=\"{shown}\" search_in=\"hdr\" header=\"From:\" check_it=\"true\" assign_to=\"shown\"/></action>"
+        );
+        self.step(&format!("<recv request=\"INVITE\">{from}</recv>"))
+            .step("<Reference variables=\"shown\"/>")
+            .send_request(&format!("SIP/2.0 486 Busy Here\n{tagged}{EMPTY}"))
             .receive("request=\"ACK\"")
     }
 
