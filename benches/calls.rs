@@ -173,7 +173,7 @@ fn finish(mut child: Child) {
     let _ = child.stdout.take().unwrap().read_to_string(&mut screen);
     let status = child.wait().unwrap();
     if !status.success() {
-        let failed =
+        let mut failed =
             screen.lines().filter(|line| line.contains("Failed call") || line.contains("Successful call"));
         println!("  SIPp ended with {status}: {}", failed.next_back().unwrap_or("no statistics"));
     }
