@@ -53,8 +53,10 @@ fn parked_call_is_retrieved_from_another_phone() {
         +0.020  bob   -> host   200 OK
         +0.020  alice -> host   200 OK (sdp)
         +0.030  host  -> alice  ACK
+        +0.031  host  -> bob    UPDATE
         +0.031  host  -> bob    NOTIFY SIP/2.0 200 OK
         +0.031  host  -> bob    MESSAGE sip:bob@10.0.0.2:5060
+        +0.041  bob   -> host   200 OK
         +0.041  bob   -> host   200 OK
         +0.041  bob   -> host   200 OK
         +2.031  host  -> bob    BYE (SIP;cause=200;text="Transfer completed")
@@ -629,4 +631,36 @@ fn a_dialling_phone_that_cannot_hear_the_number_has_parked_all_the_same() {
     assert_eq!(world.phones[bob].call(dialled).failed, Some(Status::NOT_ACCEPTABLE_HERE));
     assert_eq!(world.occupants(), [("7010".to_owned(), "parked".to_owned())]);
     assert!(world.phones[alice].call(a).up);
+}
+
+/// A recall rings the device that parked, for half the time alone, then the user's other phones beside it.
+#[test]
+fn a_recall_reaches_the_users_other_phone_too() {
+    let Parked { mut world, alice, a, bob, .. } = parked();
+    let mobile = world.add_phone("bob");
+    world.act(mobile, |phone| phone.register(3600));
+    world.run_for(second() * 95);
+    assert_eq!(world.phones[bob].calls.len(), 2);
+    assert_eq!(world.phones[mobile].calls.len(), 0, "the device that parked rings first");
+    world.run_for(second() * 12);
+    let ringing = world.phones[mobile].last();
+    world.act(mobile, |phone| phone.answer(ringing));
+    world.run_for(second() * 2);
+    assert!(world.phones[mobile].call(ringing).up);
+    assert!(world.phones[bob].call(world.phones[bob].last()).over);
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.4"));
+}
+
+/// The connected name: a parker who dialled sees "Parked on 7010" in the answer itself.
+#[test]
+fn a_dialling_parker_sees_the_number_as_the_connected_name() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (_, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    let dialled = world.act(bob, |phone| phone.invite("sip:7010@example.test", &[], true));
+    world.run_for(second() * 2);
+    let shown = world.phones[bob].call(dialled).identity.clone().unwrap();
+    assert!(shown.starts_with("Parked on 7010 <sip:7010@example.test>"), "{shown}");
 }

@@ -48,6 +48,8 @@ pub struct Call {
     pub reason: Option<String>,
     pub warning: Option<String>,
     pub heard: Option<String>,
+    /// P-Asserted-Identity of the answer.
+    pub identity: Option<String>,
     pub direction: &'static str,
     /// `SIP/2.0 …` lines of the NOTIFYs we got.
     pub notified: Vec<String>,
@@ -243,6 +245,7 @@ impl Phone {
             reason: None,
             warning: None,
             heard: None,
+            identity: None,
             direction: "sendrecv",
             notified: Vec::new(),
             refer_status: None,
@@ -513,6 +516,7 @@ impl Phone {
             reason: None,
             warning: None,
             heard: None,
+            identity: None,
             direction: "sendrecv",
             notified: Vec::new(),
             refer_status: None,
@@ -590,6 +594,7 @@ impl Phone {
                 call.dialog = Some(dialog);
                 call.up = true;
                 call.client = None;
+                call.identity = response.get(Name::PAssertedIdentity).map(str::to_owned);
                 call.heard = response.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             }
             self.acknowledge(id, response);

@@ -240,6 +240,8 @@ pub struct Leg {
     pub contact: String,
     /// The last ACK we sent to a 2xx, to repeat when the 2xx is repeated.
     pub last_ack: Option<(u32, bytes::Bytes)>,
+    /// Whom the phone is told it talks to while it talks to the host.
+    pub shown: Option<Party>,
     /// A leg of the same phone that parked by dialling: cleared together with this one.
     pub twin: Option<LegId>,
     /// The orbit in which the call of this leg was parked by dialling, while the phone holds on to the leg.
@@ -291,6 +293,7 @@ impl Leg {
             silent_probes: 0,
             contact,
             last_ack: None,
+            shown: None,
             twin: None,
             parked_in: None,
             waiting_offer: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchyard_sdk::types::LegId;
+use switchyard_sdk::types::{LegId, Party};
 
 use super::incoming::{T1, T2, check_require, offer_in};
 use super::leg::{AwaitAck, Peer, State};
@@ -381,6 +381,19 @@ impl Calls {
         cx.disown(client);
         leg.client = Some(cx.request(leg.dialog.flow, draft, owner));
         true
+    }
+
+    /// Tells a phone whom it is connected with, by an UPDATE that says nothing about media (RFC 3311, RFC 3325). Only if
+    /// the phone allows UPDATE, and nothing is under way.
+    pub fn show(&mut self, cx: &mut Core, id: LegId, party: &Party) {
+        let asserted = super::identity::asserted(cx, party);
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.abilities.update && leg.is_idle()) else {
+            return;
+        };
+        let mut draft = leg.dialog.request(Method::Update);
+        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
+        draft.add(Name::PAssertedIdentity, asserted);
+        cx.request(leg.dialog.flow, draft, Owner::Nobody);
     }
 
     /// INFO and MESSAGE within a call go to the other side as they are (RFC 6086, RFC 3428).

@@ -83,8 +83,16 @@ impl Engine {
                 serde_json::json!({ "number": number, "by": parker.label(), "leg": far.map(|leg| leg.0) });
             self.core.event("feature.accepted", None, Some(&call_id), detail);
         }
+        let shown = accept.number.as_ref().zip(accept.text.as_ref()).map(|(number, text)| Party {
+            uri: self.core.uri_of(&number.replace('#', "%23")),
+            display: Some(text.clone()),
+            ..Party::default()
+        });
         match kind {
             AskKind::Refer { subscription } => {
+                if let (Some(near), Some(shown)) = (near, &shown) {
+                    self.calls.show(&mut self.core, near, shown);
+                }
                 let lines: Vec<String> = accept
                     .number
                     .iter()
@@ -105,6 +113,9 @@ impl Engine {
                 }
             }
             AskKind::Invite { leg } => {
+                if let Some(dialled) = self.calls.leg_mut(leg) {
+                    dialled.shown = shown;
+                }
                 // Parked by hold and dial: the phone keeps both its legs until it, or a claim, ends them.
                 if let (Some(near), Some(number)) = (near, &accept.number)
                     && let Some(held) = self.calls.leg_mut(near)

@@ -175,6 +175,15 @@ impl Calls {
 
     /// The time an operation was given is over.
     pub(in crate::call) fn operation_timeout(&mut self, cx: &mut Core, id: OpId) {
+        if let Some(Operation { kind: Kind::Connect { ringing, .. }, .. }) = self.operations.get_mut(&id)
+            && !ringing.groups.is_empty()
+            && !ringing.time_left.is_zero()
+        {
+            let left = std::mem::take(&mut ringing.time_left);
+            cx.after(Timer::Operation(id), left);
+            self.ring_next(cx, id);
+            return;
+        }
         self.stop_ringing(cx, id, &[]);
         self.fail(cx, id, Failed::new(Code::GENERAL, 408, "nobody answered"));
     }

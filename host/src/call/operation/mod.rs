@@ -87,12 +87,14 @@ enum ConnectStage {
 /// Whom to ring for a waiting leg, and how.
 #[derive(Debug, Default)]
 pub struct Ringing {
-    /// Groups of phones: the next group rings when all of one have failed.
+    /// Groups of phones: the next group rings when all of one have failed, or half the time is over.
     pub groups: VecDeque<Vec<Candidate>>,
     /// What the INVITEs say.
     pub headers: Headers,
     /// Give up after this.
     pub timeout: Option<Duration>,
+    /// What of it is left when the present wait is over.
+    pub time_left: Duration,
     /// The orbit whose call it is: an answer must first win its claim.
     pub claims: Option<String>,
     /// Phones ringing now.
@@ -244,7 +246,10 @@ impl Calls {
             }
             Kind::Connect { stage: ConnectStage::Ringing, ringing, .. } => {
                 if let Some(timeout) = ringing.timeout {
-                    cx.after(Timer::Operation(id), timeout);
+                    // With more than one group the first has half the time for itself; then the next rings beside it.
+                    let first = if ringing.groups.len() > 1 { timeout / 2 } else { timeout };
+                    ringing.time_left = timeout.saturating_sub(first);
+                    cx.after(Timer::Operation(id), first);
                 }
                 self.ring_next(cx, id);
             }

@@ -24,7 +24,8 @@ impl Calls {
             };
             match body {
                 Some(body) => {
-                    self.answer_invite(cx, leg_id, None, body, None);
+                    let shown = self.legs.get(&leg_id).and_then(|leg| leg.shown.clone());
+                    self.answer_invite(cx, leg_id, None, body, shown.as_ref());
                     self.played(cx, id, leg_id, &playlist, false);
                 }
                 None => {
