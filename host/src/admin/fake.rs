@@ -52,7 +52,7 @@ pub(crate) fn world_of(listen: &str, token: Option<&str>) -> World {
 
 fn answer(request: &Request) -> Result<Value, Refused> {
     match request {
-        Request::Calls => Ok(json!([{"id": 7, "state": "joined", "since": 1, "legs": [
+        Request::Calls => Ok(json!([{"id": 7, "state": "answered", "since": 1, "legs": [
             {"id": 1, "user": "alice", "uri": "sip:alice@example.test", "call_id": "a1", "state": "confirmed", "held": true},
             {"id": 2, "user": null, "uri": "sip:0301234@example.test", "call_id": "b2", "state": "confirmed", "held": false}
         ]}])),
@@ -72,7 +72,7 @@ fn answer(request: &Request) -> Result<Value, Refused> {
         Request::PutRange(spec) => Ok(serde_json::to_value(spec).unwrap()),
         Request::Occupants => Ok(json!([{
             "number": "*101", "range": "east-park", "pool": "east", "kind": "call-park", "state": "parked",
-            "parked": "Zo\u{1b}[1m", "parker": "Bob", "claimant": null, "since": 0, "deadline": null,
+            "parked": "Zo\u{1b}[1m", "parker": "Bob", "claimant": null, "since": 32_503_680_000_000_u64, "deadline": null,
             "recalls": 0, "token": "3f9a"
         }])),
         Request::Users => Ok(json!([{

@@ -114,6 +114,11 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
     let (sections, kinds, services) = plugins(dir, config.plugins.enabled.as_deref(), report);
     report.errors.extend(config.against_plugins(&kinds, &services).iter().map(Finding::from));
     policies_in(&config.policies.dir, &sections, &config.pool_names(), report);
+    let data_dir = &config.host.data_dir;
+    if data_dir.exists() && !data_dir.is_dir() {
+        let not_a_folder = "this is not a folder (host.data_dir): nothing could be stored".to_owned();
+        report.errors.push(Finding::of_file(data_dir, not_a_folder));
+    }
     if !config.media.music.is_dir() {
         let silence = "there is no such folder (media.music): parked calls would wait in silence";
         report.warnings.push(Finding::of_file(&config.media.music, silence.to_owned()));

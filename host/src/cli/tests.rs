@@ -127,8 +127,8 @@ fn lists_are_tables_for_people() {
     host.check(
         "orbit occupants",
         expect![[r#"
-            ORBIT  STATE   CALLER  PARKED BY  FOR         NEXT STEP IN  TOKEN
-            *101   parked  Zo�[1m  Bob        498673h54m                3f9a
+            ORBIT  STATE   CALLER  PARKED BY  FOR  NEXT STEP IN  TOKEN
+            *101   parked  Zo�[1m  Bob        0s                 3f9a
         "#]],
     );
     host.check(
@@ -419,10 +419,12 @@ fn check_goes_on_to_plugins_and_policies() {
     assert!(lines[1].starts_with("OFFICE/policies/default.lua:"), "{}", said.err);
 
     office.remove("music");
+    office.write("var", "");
     office.write("switchyard.toml", &format!("{CONFIG}[plugins]\nenabled = [\"group-pikcup\"]\n"));
     office.write("policies/default.lua", "return {}\n");
     let said = office.say("check");
     assert!(said.err.contains("the plugin group-pikcup is enabled, but no library"), "{}", said.err);
+    assert!(said.err.contains("OFFICE/var: this is not a folder"), "{}", said.err);
     assert!(said.out.contains("warning: OFFICE/music: there is no such folder"), "{}", said.out);
 }
 
