@@ -127,10 +127,6 @@ pub struct Limits {
     pub register_min: Duration,
     /// Longest registration granted.
     pub register_max: Duration,
-    /// Session interval asked for (RFC 4028).
-    pub session_expires: Duration,
-    /// Shortest session interval accepted; below it 422 (RFC 4028 §5: at least 90 s).
-    pub session_min: Duration,
 }
 
 impl Default for Limits {
@@ -141,8 +137,6 @@ impl Default for Limits {
             bindings_per_user: 10,
             register_min: Duration::from_secs(60),
             register_max: Duration::from_secs(3600),
-            session_expires: Duration::from_secs(1800),
-            session_min: Duration::from_secs(90),
         }
     }
 }

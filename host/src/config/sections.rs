@@ -486,21 +486,11 @@ fn read_limits(section: &mut Section<'_, '_>) -> Limits {
         bindings_per_user: section.count("bindings_per_user", 1..=100, default.bindings_per_user),
         register_min: section.duration("register_min", second..=day, default.register_min),
         register_max: section.duration("register_max", second..=day, default.register_max),
-        session_expires: section.duration("session_expires", 90 * second..=day, default.session_expires),
-        session_min: section.duration("session_min", 90 * second..=day, default.session_min),
     };
-    for (least, low, most, high) in [
-        ("register_min", limits.register_min, "register_max", limits.register_max),
-        ("session_min", limits.session_min, "session_expires", limits.session_expires),
-    ] {
-        if low > high {
-            let [low, high] = [low, high].map(words::show_duration);
-            section.error(
-                section.span.clone(),
-                least,
-                format!("expected no more than {most}, found {low} and {high}"),
-            );
-        }
+    if limits.register_min > limits.register_max {
+        let [low, high] = [limits.register_min, limits.register_max].map(words::show_duration);
+        let message = format!("expected no more than register_max, found {low} and {high}");
+        section.error(section.span.clone(), "register_min", message);
     }
     limits
 }

@@ -57,8 +57,6 @@ fn every_key_is_read() {
         bindings_per_user = 2
         register_min = "30s"
         register_max = "10m"
-        session_expires = "15m"
-        session_min = "2m"
         [plugins]
         dir = "lib"
         enabled = ["call-park"]
@@ -116,7 +114,7 @@ fn every_key_is_read() {
     assert_eq!(config.sip.advertised(udp.protocol, udp.address), "203.0.113.5:5060");
     assert_eq!(config.sip.advertised(tcp.protocol, tcp.address), "[::1]:5060");
     assert_eq!(config.sip.limits.message_bytes, 20_000);
-    assert_eq!(config.sip.limits.session_min, Duration::from_secs(120));
+    assert_eq!(config.sip.limits.register_max, Duration::from_secs(600));
     assert_eq!(config.plugins.enabled.as_deref(), Some(&["call-park".to_owned()][..]));
     assert_eq!(config.store.kind, StoreKind::Memory);
     assert_eq!(config.media.ports, 30_000..=30_999);
@@ -285,6 +283,12 @@ fn listening_everywhere_needs_an_address_to_tell() {
             etc/switchyard.toml:3:31: sip.listen: udp:0.0.0.0:5060 stands here twice
         "#]],
     );
+}
+
+#[test]
+fn limits_are_within_bounds_and_the_least_is_below_the_most() {
+    let limits = "[sip.limits]\nmessage_bytes = 10\nconnections = -1\nregister_min = \"5m\"\nregister_max = \"1m\"\nbindings = 3\n";
+    check(&format!("{LEAST}{limits}"), expect![[r#""#]]);
 }
 
 #[test]

@@ -242,6 +242,11 @@ fn making(
         for refused in plugins.refused() {
             tracing::error!("plugin not loaded: {refused}");
         }
+        let services: Vec<String> =
+            plugins.manifests().flat_map(|manifest| manifest.services.iter().cloned()).collect();
+        for mistake in config.against_plugins(&plugins.kinds(), &services) {
+            tracing::warn!("{mistake}");
+        }
         plugins.on_wake(move |instance| inbox.push(Input::PluginWake(instance)));
         if let Err(error) = plugins.watchdog().spawn() {
             tracing::warn!(%error, "no watchdog over the plugins");
