@@ -288,7 +288,15 @@ fn listening_everywhere_needs_an_address_to_tell() {
 #[test]
 fn limits_are_within_bounds_and_the_least_is_below_the_most() {
     let limits = "[sip.limits]\nmessage_bytes = 10\nconnections = -1\nregister_min = \"5m\"\nregister_max = \"1m\"\nbindings = 3\n";
-    check(&format!("{LEAST}{limits}"), expect![[r#""#]]);
+    check(
+        &format!("{LEAST}{limits}"),
+        expect![[r#"
+            etc/switchyard.toml:5:6: sip.limits.register_min: expected no more than register_max, found 5m and 1m
+            etc/switchyard.toml:6:17: sip.limits.message_bytes: expected a whole number from 4096 to 1048576, found the number 10
+            etc/switchyard.toml:7:15: sip.limits.connections: expected a whole number from 1 to 1000000, found the number -1
+            etc/switchyard.toml:10:1: sip.limits.bindings: unknown key, did you mean bindings_per_user?
+        "#]],
+    );
 }
 
 #[test]
