@@ -188,7 +188,7 @@ fn register(host: &Host, contact: u16) {
         .arg("-sf")
         .arg(here)
         .args(["-i", "127.0.0.1", "-p", &port().to_string(), "-m", "1", "-nostdin", "-timeout", "20"])
-        .args(["-au", "bob", "-ap", "bob-secret"])
+        .args(["-au", "bob", "-ap", "bob-secret", "-auth_uri", "example.test"])
         .current_dir(host.dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

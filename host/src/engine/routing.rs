@@ -53,6 +53,20 @@ pub(super) struct Resolving {
     purpose: Purpose,
 }
 
+/// Where a phone listens. Behind a NAT that is where its REGISTER came from; but a phone that names the very address we
+/// see and another port is not behind one: it only sends from elsewhere than it listens.
+fn listening(binding: &Binding) -> Flow {
+    let mut flow = binding.flow;
+    if flow.protocol == Protocol::Udp
+        && binding.path.is_empty()
+        && let Ok(contact) = Uri::parse(&binding.contact)
+        && contact.host_ip() == Some(flow.remote.ip())
+    {
+        flow.remote.set_port(contact.port.unwrap_or(Protocol::Udp.default_port()));
+    }
+    flow
+}
+
 /// What a leg must know of a trunk.
 pub(super) fn trunk(trunk: &config::Trunk) -> Trunk {
     Trunk {
@@ -169,7 +183,7 @@ impl Engine {
             uri: binding.contact.clone(),
             to: format!("<{}>", self.core.uri_of(&user.name)),
             routes: binding.path.clone(),
-            flow: binding.flow,
+            flow: listening(binding),
             party,
             trunk: None,
         }
@@ -274,5 +288,31 @@ impl Engine {
             .add(Name::CSeq, "1 MESSAGE")
             .body(content_type, body);
         self.core.request(to.flow, draft, owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Utc;
+
+    fn binding(contact: &str) -> Binding {
+        let json = serde_json::json!({
+            "user": "bob", "id": "1", "contact": contact, "q": 1000, "call_id": "c", "cseq": 1,
+            "flow": { "protocol": "udp", "local": "192.0.2.1:5060", "remote": "203.0.113.7:40000", "connection": null },
+            "expires": Utc(1), "refreshed": Utc(0),
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_phone_behind_a_nat_is_reached_where_it_registered_from() {
+        assert_eq!(listening(&binding("sip:bob@10.0.0.5:5060")).remote.to_string(), "203.0.113.7:40000");
+    }
+
+    #[test]
+    fn a_phone_that_sends_from_another_port_is_reached_where_it_listens() {
+        assert_eq!(listening(&binding("sip:bob@203.0.113.7:5070")).remote.to_string(), "203.0.113.7:5070");
+        assert_eq!(listening(&binding("sip:bob@203.0.113.7")).remote.to_string(), "203.0.113.7:5060");
     }
 }
