@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::audio::Sound;
-use super::host::{DOMAIN, Host, free_port};
+use super::host::{DOMAIN, Host, free_port, free_ports};
 use super::program::{Program, wait_for};
 
 /// Bytes of a WAV file before its samples, as libsndfile writes them.
@@ -154,19 +154,23 @@ impl Drop for Phone {
     }
 }
 
+/// Ports a phone may choose from for RTP: a pair for each call, chosen at random.
+const RTP_PORTS: u16 = 40;
+
 /// What G.711 has, the only codec these phones speak: so recordings need no header to be understood.
 const RATE: u32 = 8000;
 
-/// `ausine` makes 48 kHz stereo and nothing else; `mwi.so` would subscribe again and again. Each phone takes free RTP
-/// ports of a big range by itself.
+/// `ausine` makes 48 kHz stereo and nothing else; `mwi.so` would subscribe again and again.
 fn configuration(dir: &Path, hertz: u32, control_port: u16) -> String {
     let heard = dir.join("heard");
     let heard = heard.display();
+    let rtp = free_ports(RTP_PORTS);
+    let rtp_end = rtp + RTP_PORTS - 1;
     let modules = modules().display().to_string();
     format!(
         "sip_listen 127.0.0.1:0
 net_interface 127.0.0.1
-rtp_ports 34000-39999
+rtp_ports {rtp}-{rtp_end}
 module_path {modules}
 module g711.so
 module ausine.so

@@ -1,8 +1,11 @@
 //! `switchyard run` with a configuration, a store and policies of its own.
 
 use std::net::{TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +20,9 @@ pub const DOMAIN: &str = "example.test";
 
 /// Ports for music and prompts. Far more than a test needs, and each test has its own.
 const RTP_PORTS: u16 = 40;
+
+/// Below those the system hands out by itself: no connection of anybody gets one between our look and its use.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// Another program may take a port between our look and the host's; then other ports are tried.
 const STARTS_MAX: usize = 5;
@@ -181,31 +187,31 @@ pub struct Answer {
 impl Ports {
     /// Free now.
     fn free() -> Self {
-        Self { sip: free_port(), admin: free_port(), rtp: free_range() }
+        Self { sip: free_port(), admin: free_port(), rtp: free_ports(RTP_PORTS) }
     }
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP.
 pub fn free_port() -> u16 {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port")
+    free_ports(1)
 }
 
-/// The first of [`RTP_PORTS`] ports that are free, below those the system hands out by itself.
-fn free_range() -> u16 {
-    for _ in 0..100 {
-        let first = 12_000 + rand::random::<u16>() % (20_000 / RTP_PORTS) * RTP_PORTS;
-        if (first..first + RTP_PORTS).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
+/// The first of some neighbouring ports that are free. No two tests of this process are given the same.
+pub fn free_ports(count: u16) -> u16 {
+    static TAKEN: OnceLock<AtomicU32> = OnceLock::new();
+    let taken = TAKEN.get_or_init(|| AtomicU32::new(rand::random::<u32>() >> 1));
+    let free =
+        |port| UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..1000 {
+        let places = u32::from(PORTS.end - PORTS.start - count);
+        let place = taken.fetch_add(u32::from(count) + 1, Ordering::Relaxed) % places;
+        // RTP has the even port of a pair.
+        let first = (PORTS.start + place as u16).next_multiple_of(if count > 1 { 2 } else { 1 });
+        if (first..first + count).all(free) {
             return first;
         }
     }
-    panic!("no free range of ports")
+    panic!("no {count} free ports in {PORTS:?}")
 }
 
 fn configuration(Ports { sip, admin, rtp }: Ports) -> String {
