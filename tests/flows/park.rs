@@ -664,3 +664,86 @@ fn a_dialling_parker_sees_the_number_as_the_connected_name() {
     let shown = world.phones[bob].call(dialled).identity.clone().unwrap();
     assert!(shown.starts_with("Parked on 7010 <sip:7010@example.test>"), "{shown}");
 }
+
+/// A second transfer of a call that is being moved already is refused: nobody is in an orbit and in a conversation.
+#[test]
+fn a_park_while_a_transfer_rings_is_refused() {
+    let mut world = World::new();
+    let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:carol@example.test"));
+    world.run_for(second());
+    world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+    world.run_for(second());
+    assert!(world.phones[bob].call(b).notified.last().unwrap().starts_with("SIP/2.0 491"));
+    let ringing = world.phones[carol].last();
+    world.act(carol, |phone| phone.answer(ringing));
+    world.run_for(second() * 5);
+    assert!(world.occupants().is_empty());
+    assert!(world.phones[alice].call(a).up && world.phones[carol].call(ringing).up);
+}
+
+/// Both park each other at the same moment: one of them does, and nobody is hung up on.
+#[test]
+fn two_phones_that_park_each_other_do_not_both_vanish() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:7001@example.test"));
+    world.act(alice, |phone| phone.refer(a, "sip:7003@example.test"));
+    world.run_for(second() * 6);
+    assert_eq!(world.occupants().len(), 1);
+    let parked = world.phones[alice].call(a).up || world.phones[bob].call(b).up;
+    assert!(parked, "whoever was parked is still there");
+}
+
+/// The parker dials park and gives up at once: nothing is parked, and his caller is his again.
+#[test]
+fn a_park_by_dialling_that_is_cancelled_parks_nothing() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    let dialled = world.act(bob, |phone| phone.invite("sip:7010@example.test", &[], true));
+    // The credentials have been asked for and given; the host is asking Alice to listen to the music.
+    world.run_for(Duration::from_millis(35));
+    world.act(bob, |phone| phone.cancel(dialled));
+    world.run_for(second() * 5);
+    if !world.phones[bob].call(dialled).up {
+        assert!(world.occupants().is_empty(), "{:?}", world.occupants());
+        assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.2"));
+    }
+    assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
+}
+
+/// Some phones hang up by themselves when a transfer is refused: their caller is rung back to them, not dropped.
+#[test]
+fn a_phone_that_hangs_up_on_a_refused_park_gets_its_caller_back() {
+    let mut world = World::new();
+    let [alice, dave] = world.phones(["alice", "dave"]);
+    let (a, d) = world.connect(alice, dave);
+    world.phones[dave].on_ring = OnRing::AnswerAfter(second());
+    world.act(dave, |phone| phone.refer(d, "sip:park@example.test"));
+    world.run_for(Duration::from_millis(60));
+    world.act(dave, |phone| phone.hang_up(d));
+    world.run_for(second() * 4);
+    assert!(world.phones[alice].call(a).up, "the caller is never dropped");
+    let back = world.phones[dave].last();
+    assert!(world.phones[dave].call(back).up);
+}
+
+/// Resuming in the two seconds between a park and the host's BYE takes the call back.
+#[test]
+fn a_parker_who_resumes_at_once_takes_his_call_back() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:7001@example.test"));
+    world.run_for(second());
+    world.act(bob, |phone| phone.reinvite(b, "sendrecv"));
+    world.run_for(second() * 5);
+    assert!(world.occupants().is_empty());
+    assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.2"));
+}

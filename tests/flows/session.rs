@@ -152,3 +152,17 @@ fn requests_in_unknown_dialogs_are_refused() {
     assert!(world.ladder().contains("481"), "{}", world.ladder());
     assert!(world.phones[bob].call(world.phones[bob].last()).up);
 }
+
+/// A caller who never acknowledges the answer is given up, and so is whoever answered him.
+#[test]
+fn an_answer_nobody_acknowledges_strands_nobody() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(Duration::from_millis(1030));
+    world.phones[alice].dead = true;
+    world.run_for(second() * 80);
+    assert!(world.phones[bob].call(world.phones[bob].last()).over);
+    assert!(!world.alive().contains_key("legs"), "{:?}", world.alive());
+}

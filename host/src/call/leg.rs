@@ -248,6 +248,8 @@ pub struct Leg {
     pub parked_in: Option<String>,
     /// A call for a plugin that waits for a hold under way.
     pub waiting_offer: Option<Box<(crate::plugin::InstanceId, switchyard_sdk::types::Offer)>>,
+    /// When a transfer it asked for was refused.
+    pub refused_at: Option<Instant>,
     /// Who was here last and left it waiting: rung back when all else fails.
     pub brought_by: Option<Party>,
     /// The leg whose place this INVITE wants to take.
@@ -297,6 +299,7 @@ impl Leg {
             twin: None,
             parked_in: None,
             waiting_offer: None,
+            refused_at: None,
             brought_by: None,
             replaces: None,
         }

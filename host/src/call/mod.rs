@@ -151,6 +151,11 @@ pub enum Notice {
         /// The leg that answered.
         callee: LegId,
     },
+    /// A leg is alone because its peer's phone hung up by itself when its transfer was refused.
+    Stranded {
+        /// The leg.
+        leg: LegId,
+    },
     /// An unanswered INVITE was cancelled by its caller and is answered.
     Cancelled {
         /// The leg, which ends next.

@@ -215,6 +215,12 @@ impl Calls {
             Some(subscription) if status.is_success() => std::mem::take(&mut subscription.clear),
             _ => Vec::new(),
         };
+        if !status.is_success()
+            && let Some(leg) = self.subscriptions.get(&id).and_then(|sub| sub.leg)
+            && let Some(leg) = self.legs.get_mut(&leg)
+        {
+            leg.refused_at = Some(cx.now.instant);
+        }
         self.send_notify(cx, id, Notification { sipfrag, last: true });
         for leg in clear {
             self.clear_later(cx, leg, CLEAR_AFTER);

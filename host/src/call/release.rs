@@ -1,6 +1,8 @@
 //! The end of legs. No failure of a plugin, policy, store or panel comes here for an established call: only a party,
 //! a rule of RFC 3261, or an order does.
 
+use std::time::Duration;
+
 use switchyard_sdk::types::{LegId, Party};
 
 use super::leg::{Peer, State};
@@ -8,6 +10,9 @@ use super::{Calls, Notice, Rejection};
 use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
 use crate::sip::{Draft, Message, Method, Name, ServerId, Status};
+
+/// A BYE this soon after a refused transfer is the phone's doing, not its user's.
+const REFUSED_BYE: Duration = Duration::from_secs(1);
 
 impl Calls {
     /// BYE from a phone.
@@ -25,11 +30,19 @@ impl Calls {
         // A request of theirs that waits for its answer dies with the dialog (RFC 3261 §15.1.2).
         self.decline_request(cx, id, Status::REQUEST_TERMINATED, None);
         let reason: Option<String> = request.get(Name::Reason).map(str::to_owned);
-        let peer = self.peer_of(id);
-        let party = self.legs.get(&id).map(|leg| leg.party.clone());
+        // Some phones hang up by themselves when a transfer is refused. They did not mean their caller to fall off.
+        let Some(leg) = self.legs.get(&id) else { return };
+        let refused = leg.refused_at.is_some_and(|at| cx.now.instant.saturating_since(at) < REFUSED_BYE);
+        let party = leg.party.clone();
+        let peer = self.part(id);
         self.forget(cx, id, true, "hung up");
-        if let Some(peer) = peer {
-            self.peer_left(cx, peer, reason.as_deref(), party);
+        match peer.and_then(|peer| Some((peer, self.legs.get_mut(&peer)?))) {
+            Some((peer, leg)) if refused => {
+                leg.brought_by = Some(party);
+                self.notify(Notice::Stranded { leg: peer });
+            }
+            Some((peer, _)) => self.peer_left(cx, peer, reason.as_deref(), Some(party)),
+            None => {}
         }
     }
 
@@ -44,8 +57,18 @@ impl Calls {
         }
     }
 
+    /// Makes a leg and its peer strangers; the peer, if it had one.
+    fn part(&mut self, id: LegId) -> Option<LegId> {
+        let Peer::Leg(peer) = std::mem::replace(&mut self.legs.get_mut(&id)?.peer, Peer::None) else {
+            return None;
+        };
+        let other = self.legs.get_mut(&peer).filter(|other| other.peer == Peer::Leg(id))?;
+        other.peer = Peer::None;
+        Some(peer)
+    }
+
     /// Whether an operation will give this leg another peer: a transfer under way, a parked call's recall.
-    fn has_plans(&self, id: LegId) -> bool {
+    pub fn has_plans(&self, id: LegId) -> bool {
         self.operations.values().chain(&self.queue).any(|operation| operation.gives_peer_to(id))
     }
 
@@ -59,7 +82,7 @@ impl Calls {
         } else {
             let text = rejection.reason.clone().unwrap_or_else(|| rejection.status.to_string());
             let reason = super::reject::reason_header(rejection.status, &text);
-            let peer = self.peer_of(id);
+            let peer = self.part(id);
             self.hang_up(cx, id, Some(&reason), &text);
             if let Some(peer) = peer {
                 self.peer_left(cx, peer, Some(&reason), None);
@@ -67,7 +90,7 @@ impl Calls {
         }
     }
 
-    /// Sends BYE on a confirmed leg and forgets it. Its peer is left alone.
+    /// Sends BYE on a confirmed leg and forgets it.
     pub(super) fn hang_up(&mut self, cx: &mut Core, id: LegId, reason: Option<&str>, why: &str) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if leg.state != State::Confirmed {
@@ -92,8 +115,10 @@ impl Calls {
         self.forget(cx, id, false, why);
     }
 
-    /// Removes a leg and everything that hangs on it. No message is sent.
+    /// Removes a leg and everything that hangs on it. If it still has a peer, that one is left alone with its plans, or
+    /// ended too.
     pub(super) fn forget(&mut self, cx: &mut Core, id: LegId, by_party: bool, reason: &str) {
+        let left = self.part(id).map(|peer| (peer, self.legs.get(&id).map(|leg| leg.party.clone())));
         let Some(mut leg) = self.legs.remove(&id) else { return };
         cx.timers.cancel_leg(id);
         for dialog in leg.dialog_ids() {
@@ -122,10 +147,21 @@ impl Calls {
         self.stop_operations_of(cx, id);
         self.notify(notice);
         self.advance_queue(cx);
+        if let Some((peer, party)) = left {
+            let why = super::reject::reason_header(Status::REQUEST_TIMEOUT, reason);
+            self.peer_left(cx, peer, Some(&why), party);
+        }
     }
 
     /// The phone of a parker or transferor has had its time to hang up by itself.
     pub(super) fn clear(&mut self, cx: &mut Core, id: LegId) {
+        // It may have found somebody else to talk to, or wait in an orbit itself by now.
+        let idle = self.legs.get(&id).is_some_and(|leg| {
+            !matches!(leg.peer, Peer::Leg(_)) && leg.flow.is_none() && leg.request.is_none()
+        });
+        if !idle || self.has_plans(id) {
+            return;
+        }
         self.hang_up(cx, id, Some("SIP;cause=200;text=\"Transfer completed\""), "transfer completed");
     }
 

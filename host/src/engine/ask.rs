@@ -93,6 +93,10 @@ impl Engine {
                 if let (Some(near), Some(shown)) = (near, &shown) {
                     self.calls.show(&mut self.core, near, shown);
                 }
+                // Until his phone hangs up he can take the call back by resuming it.
+                if let Some(near) = near.and_then(|near| self.calls.leg_mut(near)) {
+                    near.parked_in.clone_from(&accept.number);
+                }
                 let lines: Vec<String> = accept
                     .number
                     .iter()
@@ -194,17 +198,28 @@ impl Engine {
         if leg.flow == Some(flow) {
             leg.flow = None;
         }
-        if matches!(leg.peer, Peer::Leg(_)) || self.orbits.orbit_of(far).is_some() {
+        self.put_together(far, ask.near, ask.parker);
+    }
+
+    /// A flow has left `far`: if it changed the leg, the leg gets its parker back, or the parker is rung for it.
+    pub(super) fn put_together(&mut self, far: LegId, near: Option<LegId>, parker: Party) {
+        let Some(leg) = self.calls.leg(far) else { return };
+        if leg.busy.is_some() {
+            // What the flow began runs to its end first; then it is seen what there is to put right.
+            self.unsettled.insert(far, (near, parker));
             return;
         }
-        match ask.near.filter(|near| self.calls.leg(*near).is_some_and(|leg| leg.peer == Peer::None)) {
+        if leg.flow.is_some() || matches!(leg.peer, Peer::Leg(_)) || self.orbits.orbit_of(far).is_some() {
+            return;
+        }
+        match near.filter(|near| self.calls.leg(*near).is_some_and(|leg| leg.peer == Peer::None)) {
             // Parker and caller are talking to each other again.
             Some(near) => {
                 self.calls.join(&mut self.core, Origin::Fallback(far), near, far);
             }
             None => {
                 if let Some(leg) = self.calls.leg_mut(far) {
-                    leg.brought_by.get_or_insert(ask.parker);
+                    leg.brought_by.get_or_insert(parker);
                 }
                 let refusal = Refusal::new(Code::GENERAL, "nobody looks after the call");
                 self.ring_back_or_release(far, &refusal);
@@ -367,6 +382,11 @@ impl Engine {
             .map(|leg| leg.id)
             .collect();
         for leg in legs {
+            // The leg on which he dialled has said what it had to say.
+            if let Some(dialled) = self.calls.leg_mut(leg).and_then(|leg| leg.twin.take()) {
+                let over = Rejection::because(Status::OK, "The call has left the orbit");
+                self.calls.release(&mut self.core, dialled, &over);
+            }
             let idle = self.calls.leg(leg).is_some_and(|leg| leg.peer == Peer::None && leg.request.is_none());
             if let Some(leg) = self.calls.leg_mut(leg) {
                 leg.parked_in = None;

@@ -254,7 +254,7 @@ impl Engine {
 
     /// The leg and party on the other side of `near`.
     pub(super) fn far_of(&self, near: LegId) -> Option<FarLeg> {
-        let leg = self.calls.peer_of(near)?;
+        let leg = self.calls.peer_of(near).filter(|leg| !self.calls.has_plans(*leg))?;
         let party = self.calls.leg(leg)?.party.clone();
         Some(FarLeg { leg, party })
     }

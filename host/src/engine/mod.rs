@@ -94,6 +94,8 @@ pub struct Engine {
     asks: BTreeMap<FlowId, Ask>,
     /// Who waits for a leg to end.
     watches: BTreeMap<LegId, Vec<Waiter>>,
+    /// Legs whose flow ended while something it began was under way: the parker's leg, and who parked.
+    unsettled: BTreeMap<LegId, (Option<LegId>, switchyard_sdk::types::Party)>,
     /// Rings whose answer has won its claim and is being connected.
     recalls: BTreeMap<Waiter, String>,
     /// The same, asked for by the administrative interface.
@@ -167,6 +169,7 @@ impl Engine {
             config,
             asks: BTreeMap::new(),
             watches: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             recalls: BTreeMap::new(),
             retrievals: BTreeMap::new(),
             restarts: BTreeMap::new(),

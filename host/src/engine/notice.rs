@@ -2,7 +2,7 @@
 
 use switchyard_sdk::ext::call::Ended;
 use switchyard_sdk::ext::orbit::Outcome;
-use switchyard_sdk::types::LegId;
+use switchyard_sdk::types::{Code, LegId, Refusal};
 
 use super::record::StoreOwner;
 use super::timers::Timer;
@@ -15,15 +15,20 @@ use crate::sip::Status;
 impl Engine {
     pub(super) fn on_notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Finished { origin, leg, result } => match origin {
-                Origin::Phone => {}
-                Origin::Plugin(waiter) => self.command_finished(waiter, result),
-                Origin::Refer(subscription) => self.transfer_over(subscription, leg, &result),
-                Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
-                Origin::Fallback(far) => self.fallback_over(far, &result),
-                Origin::Admin(request) => self.operation_for_admin(request, result),
-                Origin::Restore => self.restored(leg, &result),
-            },
+            Notice::Finished { origin, leg, result } => {
+                match origin {
+                    Origin::Phone => {}
+                    Origin::Plugin(waiter) => self.command_finished(waiter, result),
+                    Origin::Refer(subscription) => self.transfer_over(subscription, leg, &result),
+                    Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
+                    Origin::Fallback(far) => self.fallback_over(far, &result),
+                    Origin::Admin(request) => self.operation_for_admin(request, result),
+                    Origin::Restore => self.restored(leg, &result),
+                }
+                if let Some((near, parker)) = self.unsettled.remove(&leg) {
+                    self.put_together(leg, near, parker);
+                }
+            }
             Notice::Claim { operation, origin, number, party } => {
                 let now = self.core.now;
                 let verdict = match origin {
@@ -47,6 +52,7 @@ impl Engine {
                 self.core.timers.cancel(Timer::HoldWait(leg));
                 self.restoring_ended(leg);
                 self.restarts.remove(&leg);
+                self.unsettled.remove(&leg);
                 self.orbits.leg_ended(self.core.now, leg);
                 for waiter in self.watches.remove(&leg).unwrap_or_default() {
                     let ended = Ended { by_party, reason: reason.clone() };
@@ -69,6 +75,10 @@ impl Engine {
                 let who = self.calls.leg(callee).map(|leg| leg.party.uri.clone());
                 let detail = serde_json::json!({ "caller": caller.0, "callee": callee.0, "by": who });
                 self.core.event("call.answered", None, call_id.as_deref(), detail);
+            }
+            Notice::Stranded { leg } => {
+                let refusal = Refusal::new(Code::GENERAL, "the transfer was refused");
+                self.ring_back_or_release(leg, &refusal);
             }
             Notice::Cancelled { leg } => {
                 if let Some(leg) = self.calls.leg_mut(leg) {

@@ -56,7 +56,7 @@ pub enum Output {
 pub struct Event {
     /// When.
     pub at: Utc,
-    /// What happened: `call.answered`, `park.parked`, `park.refused`, `plugin.failed`, …
+    /// What happened: `call.answered`, `orbit.parked`, `orbit.refused`, `plugin.failed`, …
     pub what: &'static str,
     /// The reason code, if there is one (350xx).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -33,6 +33,25 @@ impl Engine {
             },
             (None, None) => None,
         };
+        // One thing at a time: a call that is being moved already, from either end, is not moved again.
+        let far = near.and_then(|near| self.calls.peer_of(near));
+        let moving = |leg: LegId| {
+            self.calls.has_plans(leg) || self.calls.leg(leg).is_some_and(|leg| leg.flow.is_some())
+        };
+        if near.is_some_and(moving) || far.is_some_and(moving) {
+            self.decide(
+                subscription,
+                Status::REQUEST_PENDING,
+                Some("Another transfer of this call is under way"),
+            );
+            return;
+        }
+        if let Some(replaces) = &replaces
+            && self.own_leg(replaces, &party).is_none()
+        {
+            self.decide(subscription, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+            return;
+        }
         if let (Some(replaces), Some(near)) = (&replaces, near)
             && let Some(other) = self.own_leg(replaces, &party)
             && other != near
@@ -46,10 +65,6 @@ impl Engine {
             offer.far = near.and_then(|near| self.far_of(near));
             self.calls.clear_on_success(subscription, near);
             self.make_offer(instance, offer, AskKind::Refer { subscription });
-            return;
-        }
-        if replaces.is_some() && !self.core.is_ours(&target) {
-            self.decide(subscription, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return;
         }
         let Some(near) = near else {

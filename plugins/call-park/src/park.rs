@@ -23,9 +23,11 @@ pub(crate) async fn park(cx: &Context, offer: &Offer, far: FarLeg) -> Result<Par
     let reserved = cx.orbits().reserve(&reserve).await?;
     let music = settings.music_on_hold.clone();
     let play = Play { music: music.clone(), say_number: None };
-    match first((cx.calls().watch(far.leg), cx.calls().play(far.leg, &play))).await {
+    let dialled = offer.leg.filter(|_| offer.how == How::Dial);
+    match first((cx.calls().watch(far.leg), ended(cx, dialled), cx.calls().play(far.leg, &play))).await {
         OneOf::A(_) => return Err(Refusal::new(Code::LEG_GONE, "the caller hung up")),
-        OneOf::B(played) => {
+        OneOf::B(()) => return Err(Refusal::new(Code::WITHDRAWN, "the parker gave up")),
+        OneOf::C(played) => {
             if !played?.audible && music != Music::Off {
                 cx.log().warning(format_args!("{}: parked in silence", reserved.number));
             }
@@ -67,6 +69,14 @@ pub(crate) async fn park(cx: &Context, offer: &Offer, far: FarLeg) -> Result<Par
         }
     }
     Ok(parked)
+}
+
+/// Waits for a leg to end; for ever if there is none.
+async fn ended(cx: &Context, leg: Option<LegId>) {
+    match leg {
+        Some(leg) => drop(cx.calls().watch(leg).await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Who may park, by the user's right and the pool's policy; and the settings that hold for this call.
