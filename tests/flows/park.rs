@@ -199,6 +199,7 @@ fn recall_rings_parker_when_hold_expires() {
     world.run_for(second() * 86);
     assert_eq!(world.phones[bob].calls.len(), 1, "not yet");
     world.run_for(second() * 10);
+    assert_eq!(world.told("orbit.recalling").len(), 1);
     let back = world.phones[bob].last();
     let invite = world.phones[bob].call(back).invite.clone();
     assert!(invite.from().starts_with(&format!("\"Parked call {number}: Alice\"")), "{}", invite.from());

@@ -61,7 +61,7 @@ pub(super) enum Command {
     /// Start the host.
     #[command(
         after_help = "Example:\n  switchyard run --config /etc/switchyard/switchyard.toml --log-format json\n\n\
-        SIGTERM or Ctrl-C drains: new parks are refused, calls live on; a second one stops at once."
+        SIGTERM or Ctrl-C drains: new calls and parks are refused, calls live on; a second one stops at once."
     )]
     Run(Run),
     /// Look over the configuration, the plugins and the policies, and start nothing.

@@ -116,6 +116,12 @@ impl Engine {
         if let Some(alert_info) = &ring.alert_info {
             headers.extra.push((Name::AlertInfo, alert_info.clone()));
         }
+        if let Some(number) = &ring.claims {
+            let to = ring.to.user.as_deref().or(ring.to.uri.as_deref());
+            let detail = serde_json::json!({ "number": number, "to": to, "for_ms": ring.timeout_ms });
+            let call_id = waiting.dialog.call_id.clone();
+            self.core.event("orbit.recalling", None, Some(&call_id), detail);
+        }
         let mut ringing = Ringing {
             headers,
             timeout: Some(Duration::from_millis(ring.timeout_ms)),
