@@ -102,7 +102,7 @@ dir = "plugins"
 dir = "policies"
 [media]
 address = "127.0.0.1"
-ports = "42000-42999"
+ports = "24000-24999"
 [admin]
 listen = "127.0.0.1:{admin}"
 [[pools]]
