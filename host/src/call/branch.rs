@@ -144,7 +144,7 @@ impl Calls {
             }),
             ..Leg::new(id, candidate.party.clone(), dialog, negotiation, contact, cx.now.utc)
         };
-        self.legs.insert(id, leg);
+        self.insert(leg);
         cx.after(Timer::Ring(id), RING_MAX);
         id
     }

@@ -88,7 +88,7 @@ impl Calls {
             session,
             ..Leg::new(id, party, dialog, negotiation, contact, cx.now.utc)
         };
-        self.legs.insert(id, leg);
+        self.insert(leg);
         self.invites.insert(server, id);
         Ok(id)
     }

@@ -7,7 +7,7 @@
 //! Where things are: `incoming` (a phone's INVITE), `branch` (an INVITE of ours), `operation` (what changes a session:
 //! relay, play, connect), `request` (requests inside a dialog), `refer` (transfer), `release` (the end of legs).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 
@@ -133,6 +133,8 @@ pub enum Notice {
         flow: Option<FlowId>,
         /// Its Call-ID.
         call_id: String,
+        /// The other leg of a parker who parked by dialling.
+        twin: Option<LegId>,
     },
     /// A phone asks for a transfer. [`Calls::refer_accepted`] or `refer_refused` was already answered; the engine
     /// decides where it goes.
@@ -168,6 +170,8 @@ pub enum Notice {
 pub struct Calls {
     legs: BTreeMap<LegId, Leg>,
     dialogs: BTreeMap<DialogId, LegId>,
+    /// The legs of each user of ours: who looks for a user's calls must not look at everybody's.
+    by_user: BTreeMap<String, BTreeSet<LegId>>,
     invites: BTreeMap<ServerId, LegId>,
     operations: BTreeMap<OpId, Operation>,
     /// Operations that wait until their legs have nothing under way, in the order they were asked for.
@@ -192,6 +196,19 @@ impl Calls {
     /// Every leg, oldest first.
     pub fn legs(&self) -> impl Iterator<Item = &Leg> {
         self.legs.values()
+    }
+
+    /// The legs of a user of ours, oldest first.
+    pub fn legs_of(&self, user: &str) -> impl Iterator<Item = &Leg> {
+        self.by_user.get(user).into_iter().flatten().filter_map(|id| self.legs.get(id))
+    }
+
+    /// Takes a new leg in.
+    fn insert(&mut self, leg: Leg) {
+        if let Some(user) = &leg.party.user {
+            self.by_user.entry(user.clone()).or_default().insert(leg.id);
+        }
+        self.legs.insert(leg.id, leg);
     }
 
     /// The leg and dialog a request belongs to, by its Call-ID and tags (RFC 3261 §12.2.2).

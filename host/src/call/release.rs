@@ -120,6 +120,14 @@ impl Calls {
     pub(super) fn forget(&mut self, cx: &mut Core, id: LegId, by_party: bool, reason: &str) {
         let left = self.part(id).map(|peer| (peer, self.legs.get(&id).map(|leg| leg.party.clone())));
         let Some(mut leg) = self.legs.remove(&id) else { return };
+        if let Some(user) = &leg.party.user
+            && let Some(legs) = self.by_user.get_mut(user)
+        {
+            legs.remove(&id);
+            if legs.is_empty() {
+                self.by_user.remove(user);
+            }
+        }
         cx.timers.cancel_leg(id);
         for dialog in leg.dialog_ids() {
             self.dialogs.remove(&dialog);
@@ -140,6 +148,7 @@ impl Calls {
             reason: reason.to_owned(),
             flow: leg.flow,
             call_id: leg.dialog.call_id.clone(),
+            twin: leg.twin,
         };
         if let Some(operation) = leg.busy {
             self.operation_lost_leg(cx, operation, id);

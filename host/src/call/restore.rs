@@ -68,7 +68,7 @@ impl Calls {
             answered: Some(facts.since),
             ..Leg::new(id, facts.party, dialog, negotiation, facts.contact, facts.since)
         };
-        self.legs.insert(id, leg);
+        self.insert(leg);
         self.index(id);
         let operation = self.play(cx, Origin::Restore, id, playlist);
         (id, operation)

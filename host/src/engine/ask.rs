@@ -94,8 +94,8 @@ impl Engine {
                     self.calls.show(&mut self.core, near, shown);
                 }
                 // Until his phone hangs up he can take the call back by resuming it.
-                if let Some(near) = near.and_then(|near| self.calls.leg_mut(near)) {
-                    near.parked_in.clone_from(&accept.number);
+                if let Some(near) = near {
+                    self.remember_parker(near, accept.number.as_deref());
                 }
                 let lines: Vec<String> = accept
                     .number
@@ -124,8 +124,8 @@ impl Engine {
                 if let (Some(near), Some(number)) = (near, &accept.number)
                     && let Some(held) = self.calls.leg_mut(near)
                 {
-                    held.parked_in = Some(number.clone());
                     held.twin = Some(leg);
+                    self.remember_parker(near, Some(number));
                     if let Some(dialled) = self.calls.leg_mut(leg) {
                         dialled.twin = Some(near);
                     }
@@ -373,27 +373,29 @@ impl Engine {
         }
     }
 
+    /// The parker's phone holds on to its leg of the call that now waits in `number`.
+    fn remember_parker(&mut self, near: LegId, number: Option<&str>) {
+        if let (Some(leg), Some(number)) = (self.calls.leg_mut(near), number) {
+            leg.parked_in = Some(number.to_owned());
+            self.parkers.insert(number.to_owned(), near);
+        }
+    }
+
     /// The call was claimed or has ended: the parker's legs have nothing left to hold.
     pub(super) fn clear_parker(&mut self, number: &str) {
-        let legs: Vec<LegId> = self
-            .calls
-            .legs()
-            .filter(|leg| leg.parked_in.as_deref() == Some(number))
-            .map(|leg| leg.id)
-            .collect();
-        for leg in legs {
-            // The leg on which he dialled has said what it had to say.
-            if let Some(dialled) = self.calls.leg_mut(leg).and_then(|leg| leg.twin.take()) {
-                let over = Rejection::because(Status::OK, "The call has left the orbit");
-                self.calls.release(&mut self.core, dialled, &over);
+        let Some(leg) = self.parkers.remove(number) else { return };
+        // The leg on which he dialled has said what it had to say.
+        if let Some(dialled) = self.calls.leg_mut(leg).and_then(|leg| leg.twin.take()) {
+            if let Some(dialled) = self.calls.leg_mut(dialled) {
+                dialled.twin = None;
             }
-            let idle = self.calls.leg(leg).is_some_and(|leg| leg.peer == Peer::None && leg.request.is_none());
-            if let Some(leg) = self.calls.leg_mut(leg) {
-                leg.parked_in = None;
-            }
-            if idle {
-                self.calls.clear_later(&mut self.core, leg, Duration::ZERO);
-            }
+            let over = Rejection::because(Status::OK, "The call has left the orbit");
+            self.calls.release(&mut self.core, dialled, &over);
+        }
+        let Some(held) = self.calls.leg_mut(leg) else { return };
+        held.parked_in = None;
+        if held.peer == Peer::None && held.request.is_none() {
+            self.calls.clear_later(&mut self.core, leg, Duration::ZERO);
         }
     }
 
@@ -413,9 +415,10 @@ impl Engine {
         };
         let phones = self.phones_of(&user, party.device.as_deref());
         let Some(phone) = phones.first() else { return };
-        let said = self.calls.legs().any(|leg| {
-            leg.party.user == party.user && leg.party.device == party.device && leg.abilities.message
-        });
+        let said = self
+            .calls
+            .legs_of(&user.name)
+            .any(|leg| leg.party.device == party.device && leg.abilities.message);
         let device = phone.party.device.as_deref().unwrap_or_default();
         if said || self.registrar.allows(&user.name, device, "MESSAGE") {
             let from = format!("<{}>", self.core.uri_of("park"));

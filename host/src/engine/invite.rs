@@ -277,12 +277,11 @@ impl Engine {
         caller: &'a Party,
         not: LegId,
     ) -> impl Iterator<Item = (LegId, Option<crate::time::Instant>)> + 'a {
-        self.calls.legs().filter_map(move |leg| {
+        let user = caller.user.as_deref().unwrap_or_default();
+        self.calls.legs_of(user).filter_map(move |leg| {
             let same = leg.id != not
                 && leg.state == State::Confirmed
                 && matches!(leg.peer, Peer::Leg(_))
-                && caller.user.is_some()
-                && leg.party.user == caller.user
                 && leg.party.device == caller.device;
             same.then_some((leg.id, leg.held_at))
         })

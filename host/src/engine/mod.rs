@@ -94,6 +94,8 @@ pub struct Engine {
     asks: BTreeMap<FlowId, Ask>,
     /// Who waits for a leg to end.
     watches: BTreeMap<LegId, Vec<Waiter>>,
+    /// Orbit to the leg of the parker whose phone still holds on to it.
+    parkers: BTreeMap<String, LegId>,
     /// Legs whose flow ended while something it began was under way: the parker's leg, and who parked.
     unsettled: BTreeMap<LegId, (Option<LegId>, switchyard_sdk::types::Party)>,
     /// Rings whose answer has won its claim and is being connected.
@@ -169,6 +171,7 @@ impl Engine {
             config,
             asks: BTreeMap::new(),
             watches: BTreeMap::new(),
+            parkers: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             recalls: BTreeMap::new(),
             retrievals: BTreeMap::new(),

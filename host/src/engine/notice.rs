@@ -46,7 +46,7 @@ impl Engine {
                 }
                 self.calls.permit(&mut self.core, operation, verdict);
             }
-            Notice::Ended { leg, party, by_party, reason, call_id, .. } => {
+            Notice::Ended { leg, party, by_party, reason, call_id, twin, .. } => {
                 let detail = serde_json::json!({ "leg": leg.0, "party": party.uri, "by_party": by_party, "reason": reason });
                 self.core.event("leg.ended", None, Some(&call_id), detail);
                 self.core.timers.cancel(Timer::HoldWait(leg));
@@ -58,9 +58,7 @@ impl Engine {
                     let ended = Ended { by_party, reason: reason.clone() };
                     self.answer(waiter, Ok(&ended));
                 }
-                let twins: Vec<LegId> =
-                    self.calls.legs().filter(|other| other.twin == Some(leg)).map(|other| other.id).collect();
-                for twin in twins {
+                if let Some(twin) = twin {
                     self.twin_ended(twin);
                 }
             }
@@ -91,14 +89,11 @@ impl Engine {
     /// A phone has put a call on hold: a park by dialling of the same phone may be waiting for just that.
     fn held(&mut self, leg: LegId) {
         let Some(party) = self.calls.leg(leg).map(|leg| leg.party.clone()) else { return };
+        let Some(user) = party.user.as_deref() else { return };
         let waiting = self
             .calls
-            .legs()
-            .find(|other| {
-                other.waiting_offer.is_some()
-                    && other.party.user == party.user
-                    && other.party.device == party.device
-            })
+            .legs_of(user)
+            .find(|other| other.waiting_offer.is_some() && other.party.device == party.device)
             .map(|other| other.id);
         if let Some(waiting) = waiting {
             self.hold_wait_over(waiting);
