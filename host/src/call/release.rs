@@ -180,20 +180,4 @@ impl Calls {
             cx.after(Timer::Clear(id), delay);
         }
     }
-
-    /// A leg whose peer left while somebody had plans for it, and the plans came to nothing.
-    pub fn abandon(&mut self, cx: &mut Core, id: LegId) {
-        let stranded = self
-            .legs
-            .get(&id)
-            .is_some_and(|leg| leg.peer == Peer::None && leg.flow.is_none() && leg.incoming.is_none());
-        if stranded && !self.has_plans(id) {
-            self.hang_up(
-                cx,
-                id,
-                Some("SIP;cause=480;text=\"Nobody left to talk to\""),
-                "nobody left to talk to",
-            );
-        }
-    }
 }

@@ -22,8 +22,7 @@ impl Calls {
             Timer::Ring(leg) => self.ring_timeout(cx, leg),
             Timer::Refresh(leg) => self.refresh(cx, leg),
             Timer::SessionExpiry(leg) => {
-                let reason = "SIP;cause=408;text=\"Session timer expired\"";
-                self.end_both(cx, leg, reason, "the session timer expired");
+                self.end_both(cx, leg, "the session timer expired");
             }
             Timer::Probe(leg) => self.probe(cx, leg),
             Timer::Clear(leg) => self.clear(cx, leg),
@@ -105,12 +104,7 @@ impl Calls {
                 let status = response.status().unwrap_or(Status::OK);
                 // RFC 4028 §7.4 leaves other failures to the session's own expiry.
                 if status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST || status == Status::REQUEST_TIMEOUT {
-                    self.end_both(
-                        cx,
-                        id,
-                        "SIP;cause=481;text=\"Call does not exist\"",
-                        "the phone does not know the call",
-                    );
+                    self.end_both(cx, id, "the phone does not know the call");
                 } else {
                     cx.after(Timer::Refresh(id), Duration::from_secs(10));
                 }
@@ -118,21 +112,14 @@ impl Calls {
             Err(_) => {
                 cx.disown(client);
                 leg.negotiation.rollback();
-                self.end_both(
-                    cx,
-                    id,
-                    "SIP;cause=408;text=\"Session refresh not answered\"",
-                    "the refresh was not answered",
-                );
+                self.end_both(cx, id, "the refresh was not answered");
             }
         }
         self.advance_queue(cx);
     }
 
-    fn end_both(&mut self, cx: &mut Core, id: LegId, reason: &str, why: &str) {
-        let status = Status::REQUEST_TIMEOUT;
-        let _ = reason;
-        let rejection = super::Rejection::because(status, why);
+    fn end_both(&mut self, cx: &mut Core, id: LegId, why: &str) {
+        let rejection = super::Rejection::because(Status::REQUEST_TIMEOUT, why);
         self.release(cx, id, &rejection);
     }
 

@@ -313,9 +313,4 @@ impl Calls {
             self.notify(Notice::Held { leg: id, held: holds });
         }
     }
-
-    /// Whether an operation of this origin is under way or waiting.
-    pub fn is_under_way(&self, origin: Origin) -> bool {
-        self.operations.values().chain(&self.queue).any(|op| op.origin == origin)
-    }
 }
