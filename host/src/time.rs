@@ -91,4 +91,9 @@ impl Now {
     pub fn instant_of(&self, deadline: Utc) -> Instant {
         self.instant + deadline.saturating_since(self.utc)
     }
+
+    /// What the wall clock will show at `at`; what it shows now if that has passed.
+    pub fn utc_of(&self, at: Instant) -> Utc {
+        self.utc + at.saturating_since(self.instant)
+    }
 }

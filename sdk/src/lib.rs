@@ -25,7 +25,7 @@
 //!         cx.calls().play(leg, &Play { music: Music::Default, ..Play::default() }).await?;
 //!         let to = Target { user: Some("desk".into()), ..Target::default() };
 //!         let display = Some(format!("Visitor {}", offer.caller.label()));
-//!         let ring = Ring { leg, to, display, alert_info: None, timeout_ms: 60_000, claims: None };
+//!         let ring = Ring { leg, to, display, alert_info: None, timeout_ms: 60_000, claims: None, attempt: None };
 //!         match first((cx.calls().watch(leg), cx.calls().ring(&ring))).await {
 //!             OneOf::A(ended) => cx.log().info(format_args!("gave up: {}", ended?.reason)),
 //!             OneOf::B(Ok(_)) => cx.calls().accept(&Accept::default()),
@@ -117,7 +117,9 @@ pub mod prelude {
     pub use std::rc::Rc;
     pub use std::time::Duration;
 
-    pub use crate::ext::call::{Accept, Answered, Calls, Ended, Music, Play, Played, Release, Ring, Target};
+    pub use crate::ext::call::{
+        Accept, Answered, Attempt, Calls, Ended, Music, Play, Played, Release, Ring, Target,
+    };
     pub use crate::ext::orbit::{
         Choice, Claim, Claimed, ClaimedBy, Commit, Orbits, Outcome, Reserve, Reserved, Resume, Settled, Terms,
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use serde_json::json;
 use switchyard_host::admin::Request;
 use switchyard_host::sip::{Name, Status};
 
@@ -242,6 +243,39 @@ return base:extend { call_park = {
     assert!(world.phones[carol].call(world.phones[carol].last()).up);
     assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));
     assert!(world.occupants().is_empty());
+}
+
+/// An operator who looks while the parker's phone rings sees that: whom, which recall of how many, and until when.
+#[test]
+fn who_looks_on_sees_the_recall_and_its_count() {
+    let policy = r#"
+local base = require "default"
+return base:extend { call_park = {
+  pickup_timeout = "10s", max_recall_attempts = 2, recall_ring_time = "5s",
+  on_timeout_uri = "sip:carol@example.test",
+} }"#;
+    let options = WorldOptions {
+        policies: vec![("pools/east.lua".to_owned(), policy.to_owned())],
+        ..WorldOptions::default()
+    };
+    let Parked { mut world, bob, carol, .. } = parked_in(World::with(options), "sip:park@example.test");
+    let look = |world: &mut World, after: u32| {
+        world.run_for(second() * after);
+        let answer = world.ask(Request::Occupants).unwrap();
+        let row = answer[0].clone();
+        // When the next step is due, in seconds since the park.
+        let due = (row["deadline"].as_u64().unwrap() - row["since"].as_u64().unwrap() + 500) / 1000;
+        let fields = ["state", "ringing", "recalls", "recalls_max"].map(|field| row[field].clone());
+        json!([fields, due])
+    };
+    assert_eq!(look(&mut world, 0), json!([["parked", null, 0, null], 10]));
+    assert_eq!(look(&mut world, 9), json!([["recalling", "Bob", 1, 2], 15]));
+    // Between the two it waits as before, and one has been.
+    assert_eq!(look(&mut world, 5), json!([["parked", null, 1, null], 25]));
+    assert_eq!(look(&mut world, 9), json!([["recalling", "Bob", 2, 2], 30]));
+    assert_eq!(world.phones[bob].calls.len(), 3);
+    assert_eq!(look(&mut world, 5), json!([["ringing", "Carol", 2, null], 35]));
+    assert_eq!(world.phones[carol].calls.len(), 1);
 }
 
 /// The issue's own sentence: edit the policy while a call is parked and see the next timer follow it.

@@ -73,7 +73,7 @@ fn answer(request: &Request) -> Result<Value, Refused> {
         Request::Occupants => Ok(json!([{
             "number": "*101", "range": "east-park", "pool": "east", "kind": "call-park", "state": "parked",
             "parked": "Zo\u{1b}[1m", "parker": "Bob", "claimant": null, "since": 32_503_680_000_000_u64, "deadline": null,
-            "recalls": 0, "token": "3f9a"
+            "recalls": 0, "recalls_max": null, "ringing": null, "token": "3f9a"
         }])),
         Request::Users => Ok(json!([{
             "name": "alice", "extension": "1001", "display": null, "pool": "east", "pickup_group": null,

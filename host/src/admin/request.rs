@@ -41,7 +41,8 @@ pub enum Request {
         /// Even while calls wait in it.
         force: bool,
     },
-    /// Every call in an orbit: `[{number, range, state, parked, parker, since, deadline, recalls, token}]`.
+    /// Every call in an orbit: `[{number, range, state, parked, parker, since, deadline, recalls,
+    /// recalls_max, ringing, token}]`.
     Occupants,
     /// All users with their bindings: `[{name, extension, display, pool, may_park, …, bindings: [{contact, flow, expires}]}]`.
     Users,

@@ -34,7 +34,7 @@ mod timer;
 pub use branch::{Candidate, Headers};
 pub use incoming::{Rejection, check_require};
 pub use leg::{Abilities, ForWhom, Leg, Peer, State, Trunk};
-pub use operation::{Operation, Ringing};
+pub use operation::{Operation, Ringing, RingsNow};
 pub use refer::{Referral, SubscriptionId};
 pub use reject::{reason_header, status_for, warning};
 pub use restore::LegFacts;

@@ -127,8 +127,8 @@ fn lists_are_tables_for_people() {
     host.check(
         "orbit occupants",
         expect![[r#"
-            ORBIT  STATE   CALLER  PARKED BY  FOR  NEXT STEP IN  TOKEN
-            *101   parked  Zo�[1m  Bob        0s                 3f9a
+            ORBIT  STATE   CALLER  PARKED BY  FOR  NEXT STEP IN  RECALLS  TOKEN
+            *101   parked  Zo�[1m  Bob        0s                 0        3f9a
         "#]],
     );
     host.check(

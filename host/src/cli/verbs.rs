@@ -42,13 +42,14 @@ pub(super) fn orbit(verb: &OrbitCommand, client: &Client, json: bool, out: &mut 
         OrbitCommand::Occupants => {
             let occupants = client.get("occupants")?;
             let now_ms = now_ms();
-            let columns: [Column<'_>; 7] = [
+            let columns: [Column<'_>; 8] = [
                 ("ORBIT", &|o| text(&o["number"])),
-                ("STATE", &|o| text(&o["state"])),
+                ("STATE", &|o| state_of(o)),
                 ("CALLER", &|o| text(&o["parked"])),
                 ("PARKED BY", &|o| text(&o["parker"])),
                 ("FOR", &|o| between(o["since"].as_u64(), Some(now_ms))),
                 ("NEXT STEP IN", &|o| between(Some(now_ms), o["deadline"].as_u64())),
+                ("RECALLS", &|o| recalls(o)),
                 ("TOKEN", &|o| text(&o["token"])),
             ];
             show_list(&occupants, json, out, "No call is parked.", &columns)
@@ -68,6 +69,18 @@ const RANGE: [Column<'_>; 6] = [
     ("POOL", &|r| text(&r["pool"])),
     ("IN USE", &|r| format!("{} of {}", text(&r["occupied"]), text(&r["size"]))),
 ];
+
+/// `parked`, `recalling Bob`, `connecting Carol`.
+fn state_of(occupant: &Value) -> String {
+    let whom = [&occupant["claimant"], &occupant["ringing"]].into_iter().find(|whom| !whom.is_null());
+    [Some(&occupant["state"]), whom].into_iter().flatten().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// `0`, `1 of 2` while the first of two rings.
+fn recalls(occupant: &Value) -> String {
+    let most = Some(&occupant["recalls_max"]).filter(|most| !most.is_null());
+    [Some(&occupant["recalls"]), most].into_iter().flatten().map(text).collect::<Vec<_>>().join(" of ")
+}
 
 /// `[[orbits]]` as they stand in the configuration file.
 fn export(ranges: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Requests of the administrative interface (`admin::Request`), answered by [`Output::Admin`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use switchyard_sdk::types::{FarLeg, How};
@@ -9,9 +9,10 @@ use super::ask::AskKind;
 use super::record::StoreOwner;
 use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
-use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, State};
+use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, RingsNow, State};
 use crate::config::KIND_GROUP_PICKUP;
 use crate::directory::User;
+use crate::orbit;
 use crate::sip::Status;
 use crate::store::{Change, Durability, Operation, Record, Transaction};
 
@@ -47,9 +48,7 @@ impl Engine {
                 }
                 Err(refused) => Err(refused),
             },
-            Request::Occupants => {
-                Ok(Value::Array(self.orbits.occupants().map(|occupant| occupant.row()).collect()))
-            }
+            Request::Occupants => Ok(self.list_occupants()),
             Request::Users => Ok(self.list_users()),
             Request::SetUser { name, change } => match self.set_user(&name, &change) {
                 Ok((user, operation)) => {
@@ -87,7 +86,7 @@ impl Engine {
     }
 
     fn list_calls(&self) -> Value {
-        let mut calls: std::collections::BTreeMap<u64, Vec<&Leg>> = std::collections::BTreeMap::new();
+        let mut calls: BTreeMap<u64, Vec<&Leg>> = BTreeMap::new();
         for leg in self.calls.legs() {
             calls.entry(leg.call).or_default().push(leg);
         }
@@ -244,6 +243,28 @@ impl Engine {
             let mut row = json!(range.spec());
             row["size"] = json!(range.size());
             row["occupied"] = json!(occupied);
+            row
+        });
+        Value::Array(rows.collect())
+    }
+
+    /// Every call in an orbit. One for which phones ring tells of that: until they give up is its next step then.
+    fn list_occupants(&self) -> Value {
+        let rings: BTreeMap<String, RingsNow> =
+            self.calls.rings_for_orbits(&self.core).map(|rings| (rings.number.clone(), rings)).collect();
+        let rows = self.orbits.occupants().map(|occupant| {
+            let mut row = occupant.row();
+            if occupant.state == orbit::State::Parked
+                && let Some(rings) = rings.get(&occupant.number.to_string())
+            {
+                row["state"] = json!(if rings.attempt.is_some() { "recalling" } else { "ringing" });
+                row["ringing"] = json!(rings.whom.join(", "));
+                row["deadline"] = json!(rings.until.map(|at| self.core.now.utc_of(at)));
+                if let Some(attempt) = rings.attempt {
+                    row["recalls"] = json!(attempt.number);
+                    row["recalls_max"] = json!(attempt.of);
+                }
+            }
             row
         });
         Value::Array(rows.collect())

@@ -118,7 +118,7 @@ impl Engine {
         }
         if let Some(number) = &ring.claims {
             let to = ring.to.user.as_deref().or(ring.to.uri.as_deref());
-            let detail = serde_json::json!({ "number": number, "to": to, "for_ms": ring.timeout_ms });
+            let detail = serde_json::json!({ "number": number, "to": to, "for_ms": ring.timeout_ms, "attempt": ring.attempt });
             let call_id = waiting.dialog.call_id.clone();
             self.core.event("orbit.recalling", None, Some(&call_id), detail);
         }
@@ -126,6 +126,7 @@ impl Engine {
             headers,
             timeout: Some(Duration::from_millis(ring.timeout_ms)),
             claims: ring.claims,
+            attempt: ring.attempt,
             ..Ringing::default()
         };
         let origin = Origin::Plugin(waiter);

@@ -81,6 +81,11 @@ impl Timers {
         }
     }
 
+    /// When a timer is due, if it is set.
+    pub fn when(&self, timer: Timer) -> Option<Instant> {
+        self.at.get(&timer).map(|(at, _)| *at)
+    }
+
     /// The earliest wake-up.
     pub fn next(&self) -> Option<Instant> {
         self.due.keys().next().map(|(at, _)| *at)

@@ -100,8 +100,8 @@ impl Occupant {
         }
     }
 
-    /// The row of the administrative interface. Of the plugin's state only `attempts` is shown, if it has one: how
-    /// many recalls nobody answered.
+    /// The row of the administrative interface, for a call nobody is rung for. Of the plugin's state only `attempts`
+    /// is shown, if it has one: how many recalls nobody answered.
     pub fn row(&self) -> Value {
         json!({
             "number": self.number.to_string(),
@@ -118,6 +118,8 @@ impl Occupant {
             "since": self.since,
             "deadline": (self.terms.deadline_ms > 0).then_some(self.terms.deadline_ms),
             "recalls": self.plugin_state.get("attempts").and_then(Value::as_u64).unwrap_or_default(),
+            "recalls_max": Value::Null,
+            "ringing": Value::Null,
             "token": self.token,
         })
     }

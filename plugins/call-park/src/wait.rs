@@ -106,6 +106,7 @@ async fn recall(cx: &Context, call: &mut Parked) -> Result<Step, CommandError> {
         alert_info: Some(RECALL_ALERT.to_owned()),
         timeout_ms: settings.recall_ring_time,
         claims: Some(call.number.clone()),
+        attempt: Some(Attempt { number: call.attempts + 1, of: settings.max_recall_attempts }),
     };
     match ring_or_lose(cx, call, &ring).await {
         Rung::Answered => {
@@ -138,6 +139,7 @@ async fn on_timeout(cx: &Context, call: &mut Parked, settings: &Settings) -> Ste
             alert_info: None,
             timeout_ms: settings.recall_ring_time,
             claims: Some(call.number.clone()),
+            attempt: None,
         };
         match ring_or_lose(cx, call, &ring).await {
             Rung::Answered => {

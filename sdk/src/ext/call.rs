@@ -117,6 +117,18 @@ pub struct Ring {
     /// with "Call completed elsewhere" and the refusal is [`Code::LOST_CLAIM`](crate::types::Code::LOST_CLAIM).
     #[serde(default)]
     pub claims: Option<String>,
+    /// Which of how many recalls this is, for those who look on: `switchyard orbit occupants`.
+    #[serde(default)]
+    pub attempt: Option<Attempt>,
+}
+
+/// One of several tries; the first is 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which.
+    pub number: u32,
+    /// Of how many.
+    pub of: u32,
 }
 
 /// Whom to ring.

@@ -11,12 +11,12 @@ let refreshing = null;
 const columns = {
   occupants: [
     ["Orbit", (o) => o.number],
-    ["State", (o) => o.state + (o.claimant ? " " + o.claimant : "")],
+    ["State", (o) => [o.state, o.claimant || o.ringing].filter(Boolean).join(" ")],
     ["Caller", (o) => o.parked],
     ["Parked by", (o) => o.parker],
     ["Waiting", (o) => since(o.since)],
     ["Next step in", (o) => until(o.deadline)],
-    ["Recalls", (o) => o.recalls],
+    ["Recalls", (o) => o.recalls + (o.recalls_max ? " of " + o.recalls_max : "")],
   ],
   calls: [
     ["Call", (c) => c.id],

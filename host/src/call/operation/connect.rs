@@ -10,6 +10,22 @@ impl Calls {
         self.begin(cx, origin, kind)
     }
 
+    /// Every ringing for a call in an orbit: recalls, on-timeout addresses, an operator's retrieval.
+    pub fn rings_for_orbits(&self, cx: &Core) -> impl Iterator<Item = RingsNow> {
+        self.operations.values().filter_map(|operation| {
+            let Kind::Connect { ringing, stage: ConnectStage::Ringing, .. } = &operation.kind else {
+                return None;
+            };
+            let rung = ringing.branches.iter().filter_map(|branch| self.legs.get(branch));
+            let mut whom: Vec<String> = rung.map(|leg| leg.party.label().to_owned()).collect();
+            whom.dedup();
+            // The wait of a first group is followed by the rest of the time.
+            let more = if ringing.groups.is_empty() { Duration::ZERO } else { ringing.time_left };
+            let until = cx.timers.when(Timer::Operation(operation.id)).map(|at| at + more);
+            Some(RingsNow { number: ringing.claims.clone()?, whom, attempt: ringing.attempt, until })
+        })
+    }
+
     pub(in crate::call) fn ring_next(&mut self, cx: &mut Core, id: OpId) {
         loop {
             let Some(operation) = self.operations.get_mut(&id) else { return };

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
+use switchyard_sdk::ext::call::Attempt;
 use switchyard_sdk::types::{Code, LegId, Party};
 
 use crate::call::branch::{Candidate, Headers, elsewhere};
@@ -25,6 +26,7 @@ use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
 use crate::sip::{Message, Method, Name, Status};
+use crate::time::Instant;
 
 /// How often a 491 is met before an operation gives up: with pauses of up to four seconds this outlasts any
 /// exchange the other side can have under way.
@@ -97,10 +99,25 @@ pub struct Ringing {
     pub time_left: Duration,
     /// The orbit whose call it is: an answer must first win its claim.
     pub claims: Option<String>,
+    /// Which of how many tries this is, if whoever asked counts them.
+    pub attempt: Option<Attempt>,
     /// Phones ringing now.
     pub branches: Vec<LegId>,
     /// The most telling failure so far.
     pub worst: Option<Status>,
+}
+
+/// What goes on for a call in an orbit while phones ring for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RingsNow {
+    /// The orbit.
+    pub number: String,
+    /// Who is rung, as phones show them; each once.
+    pub whom: Vec<String>,
+    /// Which of how many tries.
+    pub attempt: Option<Attempt>,
+    /// When it gives up.
+    pub until: Option<Instant>,
 }
 
 impl Operation {

@@ -27,6 +27,7 @@ fn the_ring_back_says_whom_it_rings_for() {
             alert_info: Some("<urn:alert:service:recall:hold>".to_owned()),
             timeout_ms: 30_000,
             claims: Some(PARKED.to_owned()),
+            attempt: Some(Attempt { number: 1, of: 1 }),
         }
     );
     assert_eq!(host.counter("recalls"), 1);
@@ -123,6 +124,7 @@ fn the_address_is_rung_when_the_attempts_are_used_up() {
             alert_info: None,
             timeout_ms: 30_000,
             claims: Some(PARKED.to_owned()),
+            attempt: None,
         }
     );
     host.answer(&ring, answered(LegId(9), user("desk", "Front desk")));
