@@ -12,6 +12,7 @@ pub mod orbit;
 pub mod plugin;
 pub mod policy;
 pub mod registrar;
+pub mod repeats;
 pub mod runtime;
 pub mod sip;
 pub mod store;

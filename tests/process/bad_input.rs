@@ -19,32 +19,32 @@ fn request(method: &str, port: u16, protocol: &str, more: &str) -> String {
     )
 }
 
-fn options(port: u16, protocol: &str) -> String {
+pub fn options(port: u16, protocol: &str) -> String {
     request("OPTIONS", port, protocol, "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n")
 }
 
-struct Stranger {
+pub struct Stranger {
     socket: UdpSocket,
     host: String,
 }
 
 impl Stranger {
-    fn new(host: &Host) -> Self {
+    pub fn new(host: &Host) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         Self { socket, host: host.sip() }
     }
 
-    fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.socket.local_addr().unwrap().port()
     }
 
-    fn send(&self, bytes: &[u8]) {
+    pub fn send(&self, bytes: &[u8]) {
         self.socket.send_to(bytes, &self.host).unwrap();
     }
 
     /// Sends a request until it is answered: the status line. Answers to others are passed over.
-    fn ask(&self, message: &str) -> String {
+    pub fn ask(&self, message: &str) -> String {
         let branch = message.split_once("branch=").unwrap().1.lines().next().unwrap();
         wait_for(&format!("an answer to {message}"), || {
             self.send(message.as_bytes());

@@ -12,6 +12,7 @@ mod bad_input;
 mod calls;
 mod command_line;
 mod drain;
+mod logging;
 mod parks;
 mod policies;
 mod restarts;

@@ -1,6 +1,6 @@
-//! What the engine counts, as gauges. Taken when somebody reads `/metrics`, so that the engine keeps none.
+//! What the engine counts, as gauges and counters. Taken when somebody reads `/metrics`, so that the engine keeps none.
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use serde_json::Value;
 
 /// Fields of [`Request::Status`](super::Request::Status) and the gauges they become.
@@ -11,7 +11,10 @@ const GAUGES: [(&str, &str); 4] = [
     ("registrations", "switchyard_registrations"),
 ];
 
-/// Sets every gauge there is a number for.
+/// Objects of the status whose numbers only grow, and what the counters' names begin with.
+const COUNTERS: [(&str, &str); 2] = [("/policy/counters", "switchyard_policy"), ("/sip", "switchyard_sip")];
+
+/// Sets every gauge and counter there is a number for.
 pub(super) fn set(status: &Value) {
     for (field, name) in GAUGES {
         if let Some(value) = status[field].as_f64() {
@@ -21,6 +24,16 @@ pub(super) fn set(status: &Value) {
     for (what, value) in status["counts"].as_object().into_iter().flatten() {
         if let Some(value) = value.as_f64() {
             gauge!("switchyard_live", "what" => what.clone()).set(value);
+        }
+    }
+    if let Some(revision) = status["policy"]["revision"].as_f64() {
+        gauge!("switchyard_policy_revision").set(revision);
+    }
+    for (place, prefix) in COUNTERS {
+        for (what, value) in status.pointer(place).and_then(Value::as_object).into_iter().flatten() {
+            if let Some(value) = value.as_u64() {
+                counter!(format!("{prefix}_{what}_total")).absolute(value);
+            }
         }
     }
 }
@@ -33,12 +46,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_becomes_gauges() {
+    fn the_status_becomes_gauges_and_counters() {
         let recorder = PrometheusBuilder::new().build_recorder();
-        let status = json!({"calls": 2, "orbit_leaks": 0, "ready": true, "counts": {"legs": 5}});
+        let status = json!({"calls": 2, "orbit_leaks": 0, "ready": true, "counts": {"legs": 5},
+            "policy": {"revision": 2, "counters": {"overruns": 3}}, "sip": {"malformed": 4}});
         metrics::with_local_recorder(&recorder, || set(&status));
         let text = recorder.handle().render();
-        for line in ["switchyard_calls 2", "switchyard_orbit_leaks 0", "switchyard_live{what=\"legs\"} 5"] {
+        for line in [
+            "switchyard_calls 2",
+            "switchyard_orbit_leaks 0",
+            "switchyard_live{what=\"legs\"} 5",
+            "switchyard_policy_revision 2",
+            "switchyard_policy_overruns_total 3",
+            "switchyard_sip_malformed_total 4",
+        ] {
             assert!(text.contains(line), "{text}");
         }
         assert!(!text.contains("switchyard_registrations"), "{text}");

@@ -58,7 +58,7 @@ pub enum Request {
     /// The loaded plugins: `[{name, version, description, kinds, services, state, flows, failures, file}]`.
     Plugins,
     /// Counters for `/metrics` and for who waits until all has ended: `{ready, draining, calls, occupants,
-    /// orbit_leaks, registrations, counts: {legs, flows, timers, …}}`.
+    /// orbit_leaks, registrations, counts: {legs, flows, timers, …}, policy: {revision, counters}, sip: {received, malformed, …}}`.
     Status,
 }
 

@@ -79,7 +79,7 @@ fn execute(
 ) -> Result<(), Failure> {
     let client = || Client::new(&cli.global.admin, token.as_deref());
     match &cli.command {
-        Command::Run(run) => start(cli, run, out, err),
+        Command::Run(run) => start(cli, run, err),
         Command::Check(run) => check::whole(cli, run, out),
         Command::Orbit(verb) => verbs::orbit(verb, &client()?, cli.global.json, out),
         Command::User(verb) => verbs::user(verb, &client()?, cli.global.json, out),
@@ -116,13 +116,23 @@ fn read_config(cli: &Cli, plugins: Option<&Path>) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn start(cli: &Cli, run: &arguments::Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
-    logging::start(&run.logging)?;
-    let config = read_config(cli, run.plugins.as_deref())?;
-    for warning in &config.warnings {
-        writeln!(err, "warning: {warning}")?;
-    }
-    crate::runtime::run(config, out).map_err(|error| Failure(error.to_string()))
+fn start(cli: &Cli, run: &arguments::Run, err: &mut dyn Write) -> Result<(), Failure> {
+    let log = logging::start(&run.logging)?;
+    let lost = log.lost.clone();
+    let outcome = read_config(cli, run.plugins.as_deref()).and_then(|config| {
+        for warning in &config.warnings {
+            writeln!(err, "warning: {warning}")?;
+        }
+        crate::runtime::run(config, lost, Box::new(greet)).map_err(|error| Failure(error.to_string()))
+    });
+    log.close();
+    outcome
+}
+
+/// A host without a terminal runs as well.
+fn greet(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ impl Engine {
                 "orbit_leaks": self.orbits.leaks(|leg| self.calls.leg(leg).is_some()),
                 "registrations": self.registrar.len(),
                 "counts": self.counts(),
+                "policy": { "revision": self.policies.borrow().revision(), "counters": self.policies.borrow().counters() },
+                "sip": self.core.tx.counters(),
             })),
         };
         self.core.emit(Output::Admin { request, answer });

@@ -23,6 +23,7 @@ use crate::admin::{Events, Question, Refused};
 use crate::engine::{AdminId, Engine, Event, Input, Output, QueryId, StoreId};
 use crate::media;
 use crate::net::{Flow, Protocol};
+use crate::repeats;
 use crate::store::{StoreError, Transaction};
 use crate::time::{Instant, Now};
 use crate::transport::locate::Query;
@@ -284,7 +285,9 @@ impl<M: Machine> Drive<M> {
             Output::Send { flow, bytes } => {
                 if let Err(reason) = self.send(flow, bytes) {
                     self.counters.failed.increment(1);
-                    tracing::info!(%flow, %reason, "not sent");
+                    if repeats::UNSENT.is_first() {
+                        tracing::info!(%flow, %reason, "not sent");
+                    }
                     self.failed.push_back(Input::SendFailed { flow, reason });
                 }
             }

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::engine::{Input, QueryId};
+use crate::repeats;
 use crate::transport::locate::{Names, Query, Reach, locate};
 
 /// Questions that wait. Calls to trunks ask for a handful of names, mostly cached; a longer queue means DNS is away,
@@ -42,7 +43,7 @@ pub async fn answer_all(
             let _permit = permit;
             let found = timeout(patience, locate(&*names, &reach, &query, &mut rng)).await;
             let targets = found.unwrap_or_default();
-            if targets.is_empty() {
+            if targets.is_empty() && repeats::UNRESOLVED.is_first() {
                 tracing::info!(host = %query.host, "the name leads nowhere we can send to");
             }
             let _ = inbox.send(Input::Resolved { query: id, targets }).await;

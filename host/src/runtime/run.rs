@@ -1,6 +1,6 @@
 //! From a configuration to a running host, and from a signal to its end.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::clock::Clock;
 use super::drain::{self, drain};
@@ -18,6 +19,7 @@ use super::greeting::greeting;
 use super::health::{install_metrics, look_after};
 use super::heartbeat::Heartbeat;
 use super::inbox::{Inbox, inbox};
+use super::lost_lines::LostLines;
 use super::policies::{self, Reread};
 use super::seed::{Seeded, seed};
 use super::signals::{Asked, Signals};
@@ -98,10 +100,13 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::System { what, error }
 }
 
+/// Shows a text to whoever started the host. May block for ever.
+pub type Greet = Box<dyn FnOnce(&str) + Send>;
+
 /// Runs a host until it is told to stop (SIGTERM, SIGINT), and all its calls have ended or it is told again.
 ///
-/// `out` gets one text when the host is up; the rest is in the log.
-pub fn run(config: Config, out: &mut dyn Write) -> Result<(), RunError> {
+/// `greet` gets one text when the host is up; the rest is in the log, which counts in `lost` what it could not write.
+pub fn run(config: Config, lost: ErrorCounter, greet: Greet) -> Result<(), RunError> {
     let config = Arc::new(config);
     match descriptors::raise_limit() {
         Ok(limit) => tracing::debug!(limit, "descriptors"),
@@ -120,7 +125,7 @@ pub fn run(config: Config, out: &mut dyn Write) -> Result<(), RunError> {
         .build()
         .map_err(system("threads"))?;
     let outcome = io.block_on(async {
-        let host = start(&config, ports, access, admin_port, out).await?;
+        let host = start(&config, ports, access, admin_port, lost, greet).await?;
         host.live(&config).await
     });
     io.shutdown_timeout(CLOSING_MAX);
@@ -146,7 +151,8 @@ async fn start(
     ports: Ports,
     access: Access,
     admin_port: std::net::TcpListener,
-    out: &mut dyn Write,
+    lost: ErrorCounter,
+    greet: Greet,
 ) -> Result<Host, RunError> {
     let metrics = install_metrics();
     let signals = Signals::new().map_err(system("signals"))?;
@@ -219,11 +225,11 @@ async fn start(
     };
     let admin_port = tokio::net::TcpListener::from_std(admin_port).map_err(system("HTTP"))?;
     tokio::spawn(admin::serve(admin_port, admin::router(service), stop.clone().cancelled_owned()));
-    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone()));
+    tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone(), LostLines::new(lost)));
     readiness.set(State::Ready);
     let text = greeting(config, &ports.listeners, &plugins, &greeted);
-    // A host without a terminal runs as well.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    // On a stopped terminal it would stand still before it listens to signals.
+    std::thread::spawn(move || greet(&text));
     Ok(Host { signals, engine, inbox, readiness, reread, dns, streams, store, stop, ended })
 }
 

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use rand::Rng;
 use rand_chacha::ChaCha12Rng;
+use serde::Serialize;
 
 use self::clients::Clients;
 use self::servers::Servers;
@@ -29,6 +30,7 @@ use super::method::Method;
 use super::name::Name;
 use super::parse::ParseError;
 use crate::net::Flow;
+use crate::repeats;
 use crate::time::{Instant, Now};
 
 /// Largest request for a datagram when the path's MTU is unknown (RFC 3261 §18.1.1).
@@ -124,7 +126,7 @@ impl Default for Limits {
 }
 
 /// What happened so far, for metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Counters {
     /// Messages received.
     pub received: u64,
@@ -230,7 +232,12 @@ impl Transactions {
             Err((error, bytes)) => {
                 self.out.counters.malformed += 1;
                 let answer = reject::answer(&bytes, error, flow, self.salt);
-                tracing::debug!(%flow, %error, answered = answer.is_some(), "malformed message");
+                let answered = answer.is_some();
+                if repeats::MALFORMED.is_first() {
+                    tracing::info!(%flow, %error, answered, "malformed message");
+                } else {
+                    tracing::debug!(%flow, %error, answered, "malformed message");
+                }
                 if let Some((flow, bytes)) = answer {
                     self.out.counters.malformed_answered += 1;
                     self.out.send(flow, bytes);

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Shared, tune};
 use crate::engine::Input;
 use crate::net::Flow;
+use crate::repeats;
 use crate::transport::framing::{Frame, Framer, FramingError};
 
 /// A message on its way out, with the flow it was given, so that a failure names that flow.
@@ -72,7 +73,10 @@ pub(super) async fn serve(
         ending = read(shared, flow, &mut reader, &pongs) => ending,
         ending = write(shared, &mut writer, &mut waiting, &mut unsent) => ending,
     };
-    if ending.is_ordinary() {
+    if !ending.is_ordinary() {
+        metrics::counter!("switchyard_tcp_broken_total").increment(1);
+    }
+    if ending.is_ordinary() || !repeats::TCP_BROKEN.is_first() {
         tracing::debug!(remote = %flow.remote, connection = ?flow.connection, reason = %ending, "TCP closed");
     } else {
         tracing::info!(remote = %flow.remote, connection = ?flow.connection, reason = %ending, "TCP closed");

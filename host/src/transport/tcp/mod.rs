@@ -27,6 +27,7 @@ use self::connection::{Outgoing, report_unsent, serve};
 pub use self::limits::Limits;
 use crate::engine::Input;
 use crate::net::{ConnectionId, Flow, Protocol};
+use crate::repeats;
 
 /// Connections the kernel holds until we accept them; after a restart every phone comes at once.
 const LISTEN_BACKLOG: i32 = 1_024;
@@ -207,7 +208,10 @@ impl Shared {
                 serve(&self, flow, stream, pongs, waiting).await;
             }
             Err(reason) => {
-                tracing::info!(remote = %flow.remote, %reason, "TCP connection could not be opened");
+                metrics::counter!("switchyard_tcp_unopened_total").increment(1);
+                if repeats::TCP_UNOPENED.is_first() {
+                    tracing::info!(remote = %flow.remote, %reason, "TCP connection could not be opened");
+                }
                 self.forget(flow);
                 report_unsent(&self.inbox, &mut waiting, Vec::new(), &reason).await;
             }
@@ -278,7 +282,9 @@ fn welcome(shared: &Arc<Shared>, local: SocketAddr, remote: SocketAddr, stream: 
     if let Err(limit) = shared.admit(&table, remote.ip()) {
         drop(table);
         metrics::counter!("switchyard_tcp_refused_total", "limit" => limit).increment(1);
-        tracing::info!(%remote, limit, "TCP connection refused: too many");
+        if repeats::TCP_REFUSED.is_first() {
+            tracing::info!(%remote, limit, "TCP connection refused: too many");
+        }
         // Reset instead of FIN: no descriptor lingers for a peer that has too many already.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         return;
