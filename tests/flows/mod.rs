@@ -2,6 +2,7 @@
 
 mod admin;
 mod calls;
+mod early;
 mod park;
 mod session;
 mod transfer;

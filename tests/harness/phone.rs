@@ -19,6 +19,9 @@ use switchyard_host::time::{Instant, Now};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(pub usize);
 
+/// What these phones can do.
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, PRACK";
+
 /// What a phone does with a call that arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnRing {
@@ -56,6 +59,10 @@ pub struct Call {
     pub refer_status: Option<Status>,
     pub bye_reason: Option<String>,
     pub challenged: bool,
+    /// The early dialog, before the answer: a caller's newest, a callee's own.
+    pub early: Option<Dialog>,
+    /// How our UPDATEs were answered: the status and, of a refusal, its Retry-After.
+    pub updates: Vec<(Status, Option<String>)>,
     /// The To tags of the provisional responses we saw.
     pub early_tags: std::collections::BTreeSet<String>,
     last_ack: Option<Bytes>,
@@ -75,6 +82,10 @@ pub struct Phone {
     pub challenge: bool,
     /// It describes its media in a 183 before it answers, reliably if the caller can.
     pub early_media: bool,
+    /// It acknowledges a reliable response with a new offer of this direction (RFC 3262 §5).
+    pub offer_in_prack: Option<&'static str>,
+    /// It answers no new offer before the call is answered, but refuses it.
+    pub refuse_updates: Option<Status>,
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
     pub calls: Vec<Call>,
@@ -109,6 +120,7 @@ enum Wants {
     Invite(CallId),
     Reinvite(CallId),
     Refer(CallId),
+    Update(CallId),
     Other,
 }
 
@@ -124,6 +136,8 @@ impl Phone {
             refuse_reinvites: Vec::new(),
             challenge: false,
             early_media: false,
+            offer_in_prack: None,
+            refuse_updates: None,
             bye_on_accepted: false,
             calls: Vec::new(),
             messages: Vec::new(),
@@ -218,10 +232,7 @@ impl Phone {
             .add(Name::CallId, format!("{call}@{}", self.name))
             .add(Name::CSeq, "1 INVITE")
             .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(
-                Name::Allow,
-                "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, PRACK",
-            )
+            .add(Name::Allow, ALLOW)
             .add(Name::Supported, "replaces");
         for (name, value) in headers {
             draft.add(*name, value);
@@ -251,6 +262,8 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            early: None,
+            updates: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
         });
@@ -272,20 +285,17 @@ impl Phone {
         draft
             .to_tag(&tag)
             .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(
-                Name::Allow,
-                "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, PRACK",
-            )
+            .add(Name::Allow, ALLOW)
             .body("application/sdp", body);
         self.tx.respond(self.now, server, &draft);
         self.expect_ack(server, &invite);
         let flow = self.flow();
         let call = &mut self.calls[id.0];
-        let mut dialog = Dialog::uas(&invite, &tag, flow);
-        dialog.flow = flow;
-        call.dialog = Some(dialog);
+        call.dialog = Some(call.early.take().unwrap_or_else(|| Dialog::uas(&invite, &tag, flow)));
         call.up = true;
-        call.heard = invite.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
+        if call.heard.is_none() {
+            call.heard = invite.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
+        }
     }
 
     pub fn refuse(&mut self, id: CallId, status: Status) {
@@ -337,6 +347,17 @@ impl Phone {
         let call = &mut self.calls[id.0];
         call.reinvite = Some(client);
         call.direction = direction;
+    }
+
+    /// UPDATE with an offer of this direction, before or after the answer (RFC 3311).
+    pub fn update(&mut self, id: CallId, direction: &'static str) {
+        let body = self.sdp(direction);
+        let contact = format!("<sip:{}@{}>", self.user, self.address);
+        let call = &mut self.calls[id.0];
+        let Some(dialog) = call.early.as_mut().or(call.dialog.as_mut()) else { return };
+        let mut draft = dialog.request(Method::Update);
+        draft.add(Name::Contact, contact).body("application/sdp", body);
+        self.send(draft, Wants::Update(id));
     }
 
     /// REFER within a call.
@@ -439,7 +460,8 @@ impl Phone {
     fn on_request(&mut self, server: ServerId, request: &Message) {
         let known = request.to_tag().and_then(|tag| {
             self.calls.iter().position(|call| {
-                call.dialog.as_ref().is_some_and(|d| d.call_id == request.call_id() && d.local_tag == tag)
+                let dialogs = [&call.dialog, &call.early];
+                dialogs.into_iter().flatten().any(|d| d.call_id == request.call_id() && d.local_tag == tag)
                     && !call.over
             })
         });
@@ -485,8 +507,18 @@ impl Phone {
                 }
             }
             (Method::Message, _) => self.messages.push(String::from_utf8_lossy(&request.body()).into_owned()),
-            (Method::Options | Method::Info | Method::Update, Some(_)) => {}
-            (Method::Prack, _) => {}
+            (Method::Update | Method::Prack, Some(id)) => {
+                if let Some(offer) = request.sdp() {
+                    if let Some(status) = self.refuse_updates {
+                        self.tx.respond(self.now, server, &Draft::response(request, status));
+                        return;
+                    }
+                    let body = self.sdp(answering(request));
+                    draft.body("application/sdp", body);
+                    self.calls[id].heard = Some(String::from_utf8_lossy(&offer).into_owned());
+                }
+            }
+            (Method::Options | Method::Info, Some(_)) => {}
             (_, None) => draft = Draft::response(request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
             _ => draft = Draft::response(request, Status::NOT_IMPLEMENTED),
         }
@@ -522,6 +554,8 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            early: None,
+            updates: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
         });
@@ -530,9 +564,12 @@ impl Phone {
             OnRing::Refuse(status) => self.refuse(id, status),
             OnRing::Ring | OnRing::AnswerAfter(_) => {
                 let status = if self.early_media { Status::SESSION_PROGRESS } else { Status::RINGING };
+                let tag = format!("{}{}", self.name, id.0);
+                self.calls[id.0].early = Some(Dialog::uas(request, &tag, self.flow()));
                 let mut draft = Draft::response(request, status);
                 draft
-                    .to_tag(&format!("{}{}", self.name, id.0))
+                    .to_tag(&tag)
+                    .add(Name::Allow, ALLOW)
                     .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address));
                 if self.early_media {
                     let body = self.sdp("sendrecv");
@@ -579,6 +616,14 @@ impl Phone {
                     self.hang_up(id);
                 }
             }
+            Wants::Update(id) => {
+                let retry_after = response.get(Name::RetryAfter).map(str::to_owned);
+                let call = &mut self.calls[id.0];
+                call.updates.push((status, retry_after));
+                if let Some(answer) = response.sdp() {
+                    call.heard = Some(String::from_utf8_lossy(&answer).into_owned());
+                }
+            }
             Wants::Other => {}
         }
     }
@@ -590,27 +635,44 @@ impl Phone {
                 self.tx.request_of(client).cloned().unwrap_or_else(|| self.calls[id.0].invite.clone());
             let call = &mut self.calls[id.0];
             if call.dialog.is_none() {
-                let dialog = Dialog::uac(&invite, response, flow);
+                let mut dialog = Dialog::uac(&invite, response, flow);
+                if let Some(early) = call.early.take_if(|early| early.remote_tag == dialog.remote_tag) {
+                    dialog.local_cseq = early.local_cseq;
+                }
                 call.dialog = Some(dialog);
                 call.up = true;
                 call.client = None;
                 call.identity = response.get(Name::PAssertedIdentity).map(str::to_owned);
-                call.heard = response.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
+                if let Some(answer) = response.sdp() {
+                    call.heard = Some(String::from_utf8_lossy(&answer).into_owned());
+                }
             }
             self.acknowledge(id, response);
         } else if status.is_provisional() {
-            if let Some(tag) = response.to_tag() {
-                self.calls[id.0].early_tags.insert(tag.to_owned());
+            let Some(tag) = response.to_tag().map(str::to_owned) else { return };
+            let Some(invite) = self.tx.request_of(client).cloned() else { return };
+            let offer = self.offer_in_prack.map(|direction| self.sdp(direction));
+            let flow = self.flow();
+            let call = &mut self.calls[id.0];
+            if call.early.as_ref().is_none_or(|early| early.remote_tag != tag) {
+                call.early = Some(Dialog::uac(&invite, response, flow));
             }
-            if response.requires("100rel") {
-                let flow = self.flow();
-                let Some(invite) = self.tx.request_of(client).cloned() else { return };
-                let mut dialog = Dialog::uac(&invite, response, flow);
-                let mut draft = dialog.request(Method::Prack);
-                let rseq = response.get(Name::RSeq).unwrap_or("1");
-                draft.add(Name::RAck, format!("{rseq} {} INVITE", response.cseq().number));
-                self.send(draft, Wants::Other);
+            call.early_tags.insert(tag);
+            if let Some(sdp) = response.sdp() {
+                call.heard = Some(String::from_utf8_lossy(&sdp).into_owned());
             }
+            let Some(early) = call.early.as_mut().filter(|_| response.requires("100rel")) else { return };
+            let mut draft = early.request(Method::Prack);
+            let rseq = response.get(Name::RSeq).unwrap_or("1");
+            draft.add(Name::RAck, format!("{rseq} {} INVITE", response.cseq().number));
+            let wants = match offer {
+                Some(offer) => {
+                    draft.body("application/sdp", offer);
+                    Wants::Update(id)
+                }
+                None => Wants::Other,
+            };
+            self.send(draft, wants);
         } else {
             let call = &mut self.calls[id.0];
             call.failed = Some(status);

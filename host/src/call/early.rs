@@ -5,17 +5,18 @@ use bytes::Bytes;
 use switchyard_sdk::types::LegId;
 
 use super::incoming::{T1, T2};
-use super::leg::{Early, PrackOwed, Reliable};
+use super::leg::{Early, ForWhom, PrackOwed, Reliable};
 use super::negotiation::Directions;
+use super::request::retry_after;
 use super::{Calls, Rejection};
 use crate::engine::core::{ALLOW, Core, Owner};
 use crate::engine::timers::Timer;
 use crate::sip::body::sdp::Sdp;
 use crate::sip::{ClientId, Draft, Message, Method, Name, ServerId, Status};
 
-/// An UPDATE on its way from one early dialog to the one on the other side.
+/// An offer on its way from one early dialog to the one on the other side, by UPDATE or PRACK.
 #[derive(Debug)]
-pub struct EarlyUpdate {
+pub struct EarlyOffer {
     from: (LegId, String),
     to: (LegId, String),
     server: ServerId,
@@ -121,15 +122,15 @@ impl Calls {
         tag: &str,
         rack: &str,
         body: Option<Bytes>,
-    ) {
-        let Some(early) = self.legs.get_mut(&id).and_then(|leg| leg.early_from(tag)) else { return };
+    ) -> Option<ClientId> {
+        let early = self.legs.get_mut(&id)?.early_from(tag)?;
         let mut draft = early.dialog.request(Method::Prack);
         draft.add(Name::RAck, rack);
         if let Some(body) = body {
             draft.body("application/sdp", body);
         }
         let flow = early.dialog.flow;
-        cx.request(flow, draft, Owner::Nobody);
+        Some(cx.request(flow, draft, Owner::Nobody))
     }
 
     /// A PRACK from a caller.
@@ -145,27 +146,25 @@ impl Calls {
             cx.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return;
         };
-        let mut onward = None;
-        if let Some(body) = request.sdp() {
-            if early.negotiation.has_local_offer() {
-                if early.negotiation.remote_answer(&body).is_ok() {
-                    onward = early.negotiation.remote().cloned();
-                }
-            } else {
-                // A new offer inside a PRACK would need its answer in the 200 to the PRACK; no phone we know sends one.
-                early.reliable = Some(reliable);
-                cx.reply(server, request, Status::NOT_ACCEPTABLE_HERE, None);
-                return;
+        match request.sdp() {
+            // A new offer: answered in the 2xx to the PRACK (RFC 3262 §5), as the branch answers it.
+            Some(offer) if !early.negotiation.has_local_offer() => {
+                self.relay_early_offer(cx, (id, tag), server, request, &offer, reliable.owed);
             }
-        }
-        let draft = Draft::response(request, Status::OK);
-        cx.tx.respond(cx.now, server, &draft);
-        if let Some(owed) = reliable.owed {
-            let body = onward.and_then(|sdp| {
-                let early = self.legs.get_mut(&owed.leg)?.early_from(&owed.tag)?;
-                early.negotiation.has_remote_offer().then(|| early.negotiation.answer_of(&sdp))
-            });
-            self.send_prack(cx, owed.leg, &owed.tag, &owed.rack, body);
+            body => {
+                let onward = body.and_then(|body| {
+                    early.negotiation.remote_answer(&body).ok()?;
+                    early.negotiation.remote().cloned()
+                });
+                cx.tx.respond(cx.now, server, &Draft::response(request, Status::OK));
+                if let Some(owed) = reliable.owed {
+                    let body = onward.and_then(|sdp| {
+                        let early = self.legs.get_mut(&owed.leg)?.early_from(&owed.tag)?;
+                        early.negotiation.has_remote_offer().then(|| early.negotiation.answer_of(&sdp))
+                    });
+                    self.send_prack(cx, owed.leg, &owed.tag, &owed.rack, body);
+                }
+            }
         }
         let more =
             self.legs.get(&id).is_some_and(|leg| leg.earlies.iter().any(|early| early.reliable.is_some()));
@@ -213,55 +212,87 @@ impl Calls {
             cx.tx.respond(cx.now, server, &draft);
             return;
         };
-        if !own.negotiation.is_stable() {
-            // RFC 3311 §5.2: an offer is under way in this dialog already.
-            cx.reply(server, request, Status::REQUEST_PENDING, None);
-            return;
-        }
-        let mate = own.mate.clone();
-        if own.negotiation.remote_offer(&body).is_err() {
-            cx.reply(server, request, Status::NOT_ACCEPTABLE_HERE, None);
+        self.relay_early_offer(cx, (id, own_tag), server, request, &body, None);
+    }
+
+    /// Passes the offer of an UPDATE or a PRACK in the early dialog `from` on to the early dialog on the other side:
+    /// in the PRACK `owed` there, if there is one, else in an UPDATE. The answer comes back to
+    /// [`on_early_offer_response`](Calls::on_early_offer_response).
+    fn relay_early_offer(
+        &mut self,
+        cx: &mut Core,
+        from: (LegId, String),
+        server: ServerId,
+        request: &Message,
+        body: &[u8],
+        owed: Option<PrackOwed>,
+    ) {
+        let Some(own) = self.early_dialog(from.0, &from.1) else { return };
+        let refused = if own.negotiation.has_local_offer() {
+            // Both sides offer at once (RFC 3311 §5.2).
+            Some(Status::REQUEST_PENDING)
+        } else if own.negotiation.has_remote_offer() {
+            // We have not answered their last offer yet (RFC 3311 §5.2).
+            Some(Status::SERVER_INTERNAL_ERROR)
+        } else {
+            own.negotiation.remote_offer(body).err().map(|_| Status::NOT_ACCEPTABLE_HERE)
+        };
+        if let Some(status) = refused {
+            let mut draft = Draft::response(request, status);
+            if status == Status::SERVER_INTERNAL_ERROR {
+                draft.add(Name::RetryAfter, retry_after(from.0));
+            }
+            cx.tx.respond(cx.now, server, &draft);
+            if let Some(owed) = owed {
+                self.send_prack(cx, owed.leg, &owed.tag, &owed.rack, None);
+            }
             return;
         }
         let Some(sdp) = own.negotiation.remote().cloned() else { return };
-        let other = if is_caller {
-            mate
-        } else {
-            let caller = match self.legs.get(&id).and_then(|leg| leg.outgoing.as_ref()).map(|o| o.for_whom) {
-                Some(super::ForWhom::Caller(caller)) => Some(caller),
-                _ => None,
-            };
-            caller.and_then(|caller| {
-                let leg = self.legs.get_mut(&caller)?;
-                Some((caller, leg.early_for(id, &own_tag)?.dialog.local_tag.clone()))
-            })
-        };
-        let sent = other.and_then(|(other, other_tag)| {
-            let leg = self.legs.get_mut(&other)?;
-            let contact = leg.contact.clone();
-            let update = leg.abilities.update;
-            let early = if is_caller { leg.early_from(&other_tag)? } else { leg.early_to(&other_tag)? };
-            if !update || !early.negotiation.is_stable() {
+        let sent = self.other_side(&from).and_then(|to| {
+            let leg = self.legs.get_mut(&to.0)?;
+            let (contact, update) = (leg.contact.clone(), leg.abilities.update);
+            let early = self.early_dialog(to.0, &to.1)?;
+            if !early.negotiation.is_stable() || !(update || owed.is_some()) {
                 return None;
             }
             let body = early.negotiation.offer_of(&sdp, Directions::AsIs);
-            let mut draft = early.dialog.request(Method::Update);
-            draft.add(Name::Contact, contact).add(Name::Allow, ALLOW).body("application/sdp", body);
-            let client = cx.request(early.dialog.flow, draft, Owner::Nobody);
-            Some((client, (other, other_tag)))
+            let client = match &owed {
+                Some(owed) => self.send_prack(cx, owed.leg, &owed.tag, &owed.rack, Some(body))?,
+                None => {
+                    let mut draft = early.dialog.request(Method::Update);
+                    draft.add(Name::Contact, contact).add(Name::Allow, ALLOW).body("application/sdp", body);
+                    cx.request(early.dialog.flow, draft, Owner::Nobody)
+                }
+            };
+            Some((client, to))
         });
         match sent {
             Some((client, to)) => {
-                let update = EarlyUpdate { from: (id, own_tag), to, server, request: request.clone() };
-                self.early_updates.insert(client, update);
+                let offer = EarlyOffer { from, to, server, request: request.clone() };
+                self.early_offers.insert(client, offer);
             }
             None => {
-                if let Some(early) = self.early_dialog(id, &own_tag) {
+                if let Some(early) = self.early_dialog(from.0, &from.1) {
                     early.negotiation.rollback();
                 }
                 cx.reply(server, request, Status::NOT_ACCEPTABLE_HERE, None);
+                if let Some(owed) = owed {
+                    self.send_prack(cx, owed.leg, &owed.tag, &owed.rack, None);
+                }
             }
         }
+    }
+
+    /// The early dialog that stands for this one on the other side of the call.
+    fn other_side(&mut self, (id, tag): &(LegId, String)) -> Option<(LegId, String)> {
+        let leg = self.legs.get_mut(id)?;
+        if leg.incoming.is_some() {
+            return leg.early_to(tag)?.mate.clone();
+        }
+        let ForWhom::Caller(caller) = leg.outgoing.as_ref()?.for_whom else { return None };
+        let early = self.legs.get_mut(&caller)?.early_for(*id, tag)?;
+        Some((caller, early.dialog.local_tag.clone()))
     }
 
     fn early_dialog(&mut self, id: LegId, tag: &str) -> Option<&mut Early> {
@@ -269,42 +300,42 @@ impl Calls {
         if leg.incoming.is_some() { leg.early_to(tag) } else { leg.early_from(tag) }
     }
 
-    /// The answer to an UPDATE passed on between early dialogs. False if the response is not about one.
-    pub fn on_early_update_response(
+    /// The answer to an offer passed on between early dialogs. False if the response is not about one.
+    pub fn on_early_offer_response(
         &mut self,
         cx: &mut Core,
         client: ClientId,
         response: Option<&Message>,
     ) -> bool {
         if response.is_some_and(|response| response.status().is_some_and(Status::is_provisional)) {
-            return self.early_updates.contains_key(&client);
+            return self.early_offers.contains_key(&client);
         }
-        let Some(update) = self.early_updates.remove(&client) else { return false };
+        let Some(offer) = self.early_offers.remove(&client) else { return false };
         cx.disown(client);
         let body = response.filter(|r| r.status().is_some_and(Status::is_success)).and_then(Message::sdp);
         let answer = body.and_then(|body| {
-            let early = self.early_dialog(update.to.0, &update.to.1)?;
+            let early = self.early_dialog(offer.to.0, &offer.to.1)?;
             early.negotiation.remote_answer(&body).ok()?;
             early.negotiation.remote().cloned()
         });
-        let contact = self.legs.get(&update.from.0).map(|leg| leg.contact.clone()).unwrap_or_default();
+        let contact = self.legs.get(&offer.from.0).map(|leg| leg.contact.clone()).unwrap_or_default();
         match answer {
             Some(sdp) => {
-                if let Some(early) = self.early_dialog(update.from.0, &update.from.1) {
+                if let Some(early) = self.early_dialog(offer.from.0, &offer.from.1) {
                     let body = early.negotiation.answer_of(&sdp);
-                    let mut draft = Draft::response(&update.request, Status::OK);
+                    let mut draft = Draft::response(&offer.request, Status::OK);
                     draft.add(Name::Contact, contact).body("application/sdp", body);
-                    cx.tx.respond(cx.now, update.server, &draft);
+                    cx.tx.respond(cx.now, offer.server, &draft);
                 }
             }
             None => {
-                for (leg, tag) in [&update.from, &update.to] {
+                for (leg, tag) in [&offer.from, &offer.to] {
                     if let Some(early) = self.early_dialog(*leg, tag) {
                         early.negotiation.rollback();
                     }
                 }
                 let status = response.and_then(Message::status).filter(|s| !s.is_success());
-                cx.reply(update.server, &update.request, status.unwrap_or(Status::NOT_ACCEPTABLE_HERE), None);
+                cx.reply(offer.server, &offer.request, status.unwrap_or(Status::NOT_ACCEPTABLE_HERE), None);
             }
         }
         true

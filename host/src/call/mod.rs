@@ -178,7 +178,7 @@ pub struct Calls {
     queue: VecDeque<Operation>,
     notices: VecDeque<Notice>,
     subscriptions: BTreeMap<SubscriptionId, refer::Subscription>,
-    early_updates: BTreeMap<crate::sip::ClientId, early::EarlyUpdate>,
+    early_offers: BTreeMap<crate::sip::ClientId, early::EarlyOffer>,
     streams: BTreeMap<crate::media::StreamId, LegId>,
 }
 

@@ -104,7 +104,7 @@ impl Calls {
         if leg.request.is_some() {
             // One of theirs is being answered: a second one is out of place (RFC 3261 §14.2).
             let mut draft = Draft::response(request, Status::SERVER_INTERNAL_ERROR);
-            draft.add(Name::RetryAfter, cx_retry_after(id));
+            draft.add(Name::RetryAfter, retry_after(id));
             cx.tx.respond(cx.now, server, &draft);
             return;
         }
@@ -457,6 +457,6 @@ impl Calls {
 }
 
 /// 500 with a pause of 0–10 s, spread over legs (RFC 3261 §14.2).
-fn cx_retry_after(id: LegId) -> u64 {
+pub(super) fn retry_after(id: LegId) -> u64 {
     Duration::from_secs(1 + id.0 % 9).as_secs()
 }

@@ -40,7 +40,7 @@ impl Engine {
                     }
                     Owner::Notify(id) => self.calls.on_notify_response(cx, client, id, status),
                     Owner::Nobody | Owner::Bye(_) => {
-                        if !self.calls.on_early_update_response(cx, client, Some(&response))
+                        if !self.calls.on_early_offer_response(cx, client, Some(&response))
                             && !status.is_some_and(Status::is_provisional)
                         {
                             cx.disown(client);
@@ -73,7 +73,7 @@ impl Engine {
                 if why == Failure::Transport && cx.fall_back(client).is_some() {
                     return;
                 }
-                if !self.calls.on_early_update_response(cx, client, None) {
+                if !self.calls.on_early_offer_response(cx, client, None) {
                     cx.disown(client);
                 }
             }
