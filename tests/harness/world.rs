@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,6 +79,8 @@ pub struct World {
     next_port: u16,
     /// The host's monotonic clock starts again with the host.
     host_started: Instant,
+    /// The plugin libraries, and the copies the host loads.
+    folder: tempfile::TempDir,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +148,8 @@ pool = "east"
         }
         store.revision = revision;
         let rng = ChaCha12Rng::seed_from_u64(options.seed);
+        let folder = tempfile::tempdir().unwrap();
+        install_plugins(&folder.path().join("plugins.d"), options.plugins);
         let mut world = Self {
             engine: None,
             phones: Vec::new(),
@@ -170,6 +173,7 @@ pool = "east"
             next_admin: 1,
             next_port: 20_000,
             host_started: Instant::ZERO,
+            folder,
         };
         world.start_host();
         world
@@ -223,7 +227,11 @@ pool = "east"
             seed,
             snapshot: self.store.clone(),
             bundle: self.bundle.clone(),
-            plugins: Plugins::load(plugin_dir(self.options.plugins), None, &scratch()),
+            plugins: Plugins::load(
+                &self.folder.path().join("plugins.d"),
+                None,
+                &self.folder.path().join("var"),
+            ),
         };
         let engine = match Engine::new(now, options) {
             Ok(engine) => engine,
@@ -561,27 +569,12 @@ fn users() -> String {
         .concat()
 }
 
-/// A folder for the copies that plugins are loaded from; it goes with the test process.
-fn scratch() -> PathBuf {
-    static SCRATCH: OnceLock<tempfile::TempDir> = OnceLock::new();
-    static HOSTS: AtomicU32 = AtomicU32::new(0);
-    // Each host has its own: two that copy a library to one place at once would load half of it.
-    let host = HOSTS.fetch_add(1, Ordering::Relaxed);
-    SCRATCH.get_or_init(|| tempfile::tempdir().unwrap()).path().join(host.to_string())
-}
-
-/// A folder that holds just these plugin libraries, as this build made them beside the test.
-pub fn plugin_dir(names: &[&str]) -> &'static std::path::Path {
-    static DIRS: OnceLock<std::sync::Mutex<BTreeMap<String, &'static std::path::Path>>> = OnceLock::new();
-    let mut dirs = DIRS.get_or_init(Default::default).lock().unwrap();
-    let key = names.join(",");
-    dirs.entry(key).or_insert_with(|| {
-        let dir = tempfile::tempdir().unwrap().keep();
-        let beside = std::env::current_exe().unwrap();
-        for name in names {
-            let file = format!("lib{name}.so");
-            std::fs::copy(beside.parent().unwrap().join(&file), dir.join(&file)).unwrap();
-        }
-        Box::leak(dir.into_boxed_path())
-    })
+/// Puts just these plugin libraries into a folder, as this build made them beside the test.
+fn install_plugins(dir: &Path, names: &[&str]) {
+    let test = std::env::current_exe().unwrap();
+    std::fs::create_dir(dir).unwrap();
+    for name in names {
+        let file = format!("lib{name}.so");
+        std::os::unix::fs::symlink(test.with_file_name(&file), dir.join(&file)).unwrap();
+    }
 }
