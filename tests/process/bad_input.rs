@@ -94,6 +94,9 @@ fn garbage_on_every_port_leaves_a_host_that_works() {
     let mut liar = connect();
     let lie = options(1, "TCP").replace("Content-Length: 0", "Content-Length: 99999999999999999999");
     liar.write_all(lie.as_bytes()).unwrap();
+    let mut told = String::new();
+    liar.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("SIP/2.0 513 "), "{told}");
     let _silent = connect();
 
     assert_eq!(stranger.ask(&options(stranger.port(), "UDP")), "SIP/2.0 200 OK");

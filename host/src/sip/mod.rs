@@ -33,7 +33,7 @@ pub use params::{PARAMS_MAX, Params};
 pub use parse::{FIELDS_MAX, LINE_BYTES_MAX, LIST_ELEMENTS_MAX, MESSAGE_BYTES_MAX, ParseError};
 pub use status::{Class, Status};
 pub use transaction::{
-    ClientId, Counters, Event, Failure, Limits, ServerId, Timings, Transactions, too_big_for_udp,
+    ClientId, Counters, Event, Failure, Limits, ServerId, Timings, Transactions, refuse, too_big_for_udp,
 };
 pub use uri::{Scheme, Uri};
 pub use vocabulary::NotRepresentable;

@@ -67,6 +67,11 @@ impl Framer {
         &mut self.buffer
     }
 
+    /// The whole lines at the front: what is known of a message that an error has ended.
+    pub fn lines(&self) -> &[u8] {
+        &self.buffer[..memchr::memrchr(b'\n', &self.buffer).map_or(0, |at| at + 1)]
+    }
+
     /// Whether a message has begun and is not yet complete.
     pub fn is_inside_message(&self) -> bool {
         self.buffer.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))

@@ -19,6 +19,7 @@ use rand_chacha::ChaCha12Rng;
 use serde::Serialize;
 
 use self::clients::Clients;
+pub use self::reject::refuse;
 use self::servers::Servers;
 use self::timer::Queue;
 pub use self::timer::Timings;

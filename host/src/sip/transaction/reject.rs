@@ -36,10 +36,21 @@ fn status_for(error: ParseError) -> Option<Status> {
     })
 }
 
-/// A response to a request that could not be parsed, and where it goes. `None` if it is no request, an ACK, or nothing
-/// in it says where a response belongs.
+/// A response to a request that could not be parsed, and where it goes; see [`refuse`].
 pub(super) fn answer(bytes: &[u8], error: ParseError, flow: Flow, salt: u64) -> Option<(Flow, Bytes)> {
-    let status = status_for(error)?;
+    refuse(bytes, status_for(error)?, &error, flow, salt)
+}
+
+/// A response with `status` to a request of which only so much is known that `why` it is no valid one, and where the
+/// response goes. `None` if it is no request, an ACK, or nothing in it says where a response belongs. `salt` makes
+/// the To tag hard to guess.
+pub fn refuse(
+    bytes: &[u8],
+    status: Status,
+    why: &dyn std::error::Error,
+    flow: Flow,
+    salt: u64,
+) -> Option<(Flow, Bytes)> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let start = lines.find(|line| !line.is_empty())?;
     let start = start.trim_ascii_end();
@@ -82,7 +93,7 @@ pub(super) fn answer(bytes: &[u8], error: ParseError, flow: Flow, salt: u64) -> 
     }
     // RFC 3261 §21.4.1: the phrase identifies the problem in more detail.
     if status == Status::BAD_REQUEST {
-        draft.reason(&error.to_string());
+        draft.reason(&why.to_string());
     }
     Some((reply, draft.build().bytes().clone()))
 }

@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last: a reader and a writer side by side in one task.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ use super::{Shared, tune};
 use crate::engine::Input;
 use crate::net::Flow;
 use crate::repeats;
+use crate::sip::{Status, refuse};
 use crate::transport::framing::{Frame, Framer, FramingError};
 
 /// A message on its way out, with the flow it was given, so that a failure names that flow.
@@ -25,6 +27,11 @@ pub(super) struct Outgoing {
 /// Most bytes handed to the kernel in one write: what waits is joined up to here.
 const WRITE_JOINED: usize = 16 * 1024;
 
+/// How long, and for how many bytes of what it still sends, a peer is listened to that broke the framing. Closed with
+/// bytes unread, the connection would be reset, and the answer lost before it is read (RFC 1122 §4.2.2.13).
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_BYTES: usize = 256 * 1024;
+
 /// Room asked for before each read: several ordinary messages.
 const READ_ROOM: usize = 4 * 1024;
 
@@ -35,8 +42,9 @@ enum Ending {
     ByPeer,
     #[error("closed by the peer inside a message")]
     ByPeerInsideMessage,
+    /// Why, and the response to what could be read of the message.
     #[error("{0}")]
-    Framing(#[from] FramingError),
+    Framing(FramingError, Option<Bytes>),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("no message came")]
@@ -73,6 +81,11 @@ pub(super) async fn serve(
         ending = read(shared, flow, &mut reader, &pongs) => ending,
         ending = write(shared, &mut writer, &mut waiting, &mut unsent) => ending,
     };
+    if let Ending::Framing(_, Some(answer)) = &ending
+        && unsent.is_empty()
+    {
+        let _ = timeout(LAST_WORDS, part(&mut reader, &mut writer, answer)).await;
+    }
     if !ending.is_ordinary() {
         metrics::counter!("switchyard_tcp_broken_total").increment(1);
     }
@@ -145,7 +158,7 @@ async fn read(
                 }
                 Ok(Some(Frame::Ping)) => pong(pongs, flow),
                 Ok(None) => break,
-                Err(error) => return Ending::Framing(error),
+                Err(error) => return Ending::Framing(error, answer_to(&framer, error, flow)),
             }
         }
         seen_message |= finished_one;
@@ -158,6 +171,35 @@ async fn read(
             due = Some(Instant::now() + limits.whole_message);
         }
     }
+}
+
+/// The response to a request that ends the stream, because nobody knows where the next one begins (RFC 3261 §18.3).
+/// What is no SIP gets none.
+fn answer_to(framer: &Framer, error: FramingError, flow: Flow) -> Option<Bytes> {
+    let status = match error {
+        FramingError::NotSip => return None,
+        FramingError::TooLong(_) => Status::MESSAGE_TOO_LARGE,
+        FramingError::LineEnd | FramingError::NoContentLength | FramingError::BadContentLength => {
+            Status::BAD_REQUEST
+        }
+    };
+    let salt = flow.connection.map_or(0, |connection| connection.0);
+    refuse(framer.lines(), status, &error, flow, salt).map(|(_, answer)| answer)
+}
+
+/// Says the last word, and lets the peer read it.
+async fn part(reader: &mut OwnedReadHalf, writer: &mut OwnedWriteHalf, answer: &[u8]) -> io::Result<()> {
+    writer.write_all(answer).await?;
+    writer.shutdown().await?;
+    let mut rest = [0; READ_ROOM];
+    let mut heard = 0;
+    while heard < LAST_WORDS_BYTES {
+        match reader.read(&mut rest).await? {
+            0 => break,
+            count => heard += count,
+        }
+    }
+    Ok(())
 }
 
 /// Answers a keep-alive (RFC 5626 §4.4.1). A peer that does not read its answers gets none.

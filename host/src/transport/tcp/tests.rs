@@ -142,6 +142,50 @@ async fn bad_framing_ends_the_connection() {
     assert_eq!(browser.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
 
+/// RFC 3261 §18.3: whoever can be told is told, then the stream ends; nothing of it reaches the engine.
+#[tokio::test]
+async fn a_request_with_bad_framing_is_answered_before_the_connection_ends() {
+    const VIA: &str = "Via: SIP/2.0/TCP c;branch=z9hG4bK1\r\nCall-ID: x\r\n";
+    let message_bytes = 10_000;
+    let mut host = host(Limits { message_bytes, ..Limits::default() });
+    let long = "x".repeat(message_bytes);
+    let cases = [
+        (format!("{VIA}To: <sip:a@b>\r\n\r\n"), "400 no Content-Length, which a stream transport requires"),
+        (format!("{VIA}Content-Length: -1\r\n\r\n"), "400 Content-Length is not one number"),
+        (format!("{VIA}l: 1\r\nl: 2\r\n\r\n"), "400 Content-Length is not one number"),
+        (format!("{VIA}l: 0\n\r\n"), "400 a line that does not end in CR LF"),
+        (format!("{VIA}l: 99999999999999999999\r\n\r\n"), "513 Message Too Large"),
+        // More than what is looked at: the answer arrives although not all was read.
+        (format!("{VIA}X: {long}{long}{long}"), "513 Message Too Large"),
+    ];
+    for (rest, status) in cases {
+        let mut phone = TcpStream::connect(host.local).await.unwrap();
+        phone.write_all(format!("OPTIONS sip:a@b SIP/2.0\r\n{rest}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = phone.read_to_string(&mut answer);
+        timeout(Duration::from_secs(20), read).await.expect("no end").unwrap();
+        assert!(answer.starts_with(&format!("SIP/2.0 {status}\r\n")), "{rest:.60}: {answer}");
+        assert!(
+            answer.contains("branch=z9hG4bK1;received=127.0.0.1") && answer.contains("Call-ID: x"),
+            "{answer}"
+        );
+        drop(phone);
+        host.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn bad_framing_of_a_response_or_an_ack_just_ends_the_connection() {
+    let mut host = host(Limits::default());
+    for start in ["SIP/2.0 200 OK", "ACK sip:a@b SIP/2.0"] {
+        let mut phone = TcpStream::connect(host.local).await.unwrap();
+        let text = format!("{start}\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK1\r\nl: x\r\n\r\n");
+        phone.write_all(text.as_bytes()).await.unwrap();
+        host.closed().await;
+        assert_eq!(phone.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_without_a_message_or_with_half_of_one_is_closed() {
     let short = Duration::from_millis(200);
