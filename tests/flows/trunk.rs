@@ -58,6 +58,29 @@ fn the_host_answers_a_gateways_challenge() {
     assert!(credentials.contains("username=\"office\""), "{credentials}");
 }
 
+/// The ACK of a 2xx cannot be challenged: it carries the credentials of its INVITE (RFC 3261 §13.2.2.4), of the
+/// first and of a re-INVITE, whose nonce is another.
+#[test]
+fn the_ack_of_a_challenged_invite_carries_its_credentials() {
+    let (mut world, alice, gateway) = with_gateway("");
+    world.phones[gateway].challenge = true;
+    world.phones[gateway].on_ring = OnRing::AnswerAfter(second());
+    let call = world.act(alice, |phone| phone.invite("sip:95551234@example.test", &[], true));
+    world.run_for(second() * 4);
+    let g = world.phones[gateway].last();
+    let answered = |world: &World| world.phones[gateway].call(g).ack.clone().unwrap();
+    let invite = world.phones[gateway].call(g).invite.clone();
+    let ack = answered(&world);
+    assert!(ack.get(Name::ProxyAuthorization).is_some());
+    assert_eq!(ack.get(Name::ProxyAuthorization), invite.get(Name::ProxyAuthorization));
+    world.act(alice, |phone| phone.reinvite(call, "sendonly"));
+    world.run_for(second());
+    let again = answered(&world);
+    assert!(again.cseq().number > ack.cseq().number);
+    let (first, second) = (ack.get(Name::ProxyAuthorization), again.get(Name::ProxyAuthorization));
+    assert!(second.is_some() && first != second, "{second:?}");
+}
+
 #[test]
 fn a_gateway_that_insists_is_a_refusal_and_not_a_challenge_for_the_caller() {
     let (mut world, alice, gateway) = with_gateway("");

@@ -59,6 +59,8 @@ pub struct Call {
     pub refer_status: Option<Status>,
     pub bye_reason: Option<String>,
     pub challenged: bool,
+    /// The last ACK of a 2xx of ours.
+    pub ack: Option<Message>,
     /// The early dialog, before the answer: a caller's newest, a callee's own.
     pub early: Option<Dialog>,
     /// How our UPDATEs were answered: the status and, of a refusal, its Retry-After.
@@ -262,6 +264,7 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            ack: None,
             early: None,
             updates: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),
@@ -438,6 +441,9 @@ impl Phone {
             Event::Ack { request, .. } => {
                 let key = (request.call_id().to_owned(), request.cseq().number);
                 self.unacknowledged.retain(|waiting| waiting.key != key);
+                if let Some(call) = self.calls.iter_mut().find(|call| call.invite.call_id() == key.0) {
+                    call.ack = Some(request);
+                }
             }
             Event::Cancel { invite, .. } => {
                 if let Some(call) = self.calls.iter_mut().find(|call| call.server == Some(invite)) {
@@ -465,6 +471,17 @@ impl Phone {
                     && !call.over
             })
         });
+        if self.challenge
+            && request.method() == Method::Invite
+            && request.get(Name::ProxyAuthorization).is_none()
+        {
+            let nonce = self.fresh();
+            let challenge = format!("Digest realm=\"gw\", nonce=\"{nonce}\", qop=\"auth\", algorithm=MD5");
+            let mut draft = Draft::response(request, Status::PROXY_AUTHENTICATION_REQUIRED);
+            draft.to_tag("gw").add(Name::ProxyAuthenticate, challenge);
+            self.tx.respond(self.now, server, &draft);
+            return;
+        }
         let mut draft = Draft::response(request, Status::OK);
         match (request.method(), known) {
             (Method::Invite, None) if request.to_tag().is_none() => {
@@ -526,15 +543,6 @@ impl Phone {
     }
 
     fn on_invite(&mut self, server: ServerId, request: &Message) {
-        if self.challenge && request.get(Name::ProxyAuthorization).is_none() {
-            let mut draft = Draft::response(request, Status::PROXY_AUTHENTICATION_REQUIRED);
-            draft.to_tag("gw").add(
-                Name::ProxyAuthenticate,
-                "Digest realm=\"gw\", nonce=\"abc\", qop=\"auth\", algorithm=MD5",
-            );
-            self.tx.respond(self.now, server, &draft);
-            return;
-        }
         let id = CallId(self.calls.len());
         self.calls.push(Call {
             dialog: None,
@@ -554,6 +562,7 @@ impl Phone {
             refer_status: None,
             bye_reason: None,
             challenged: false,
+            ack: None,
             early: None,
             updates: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),

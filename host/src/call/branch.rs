@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use switchyard_sdk::types::{LegId, Party};
 
-use super::leg::{Abilities, AckOwed, Early, ForWhom, Leg, Outgoing, State, Trunk};
+use super::leg::{Abilities, AckOwed, Credentials, Early, ForWhom, Leg, Outgoing, State, Trunk};
 use super::negotiation::{Directions, Negotiation};
 use super::session_timer::SessionTimer;
 use super::{Calls, Notice, Rejection};
@@ -197,7 +197,9 @@ impl Calls {
         let Some(invite) = cx.tx.request_of(client).cloned() else { return };
         let mut dialog = Dialog::uac(&invite, response, flow);
         let sent_by = cx.sent_by(&flow);
-        cx.tx.send_ack(flow, &sent_by, dialog.ack(response.cseq().number));
+        let mut ack = dialog.ack(response.cseq().number);
+        Credentials::of(&invite).add_to(&mut ack);
+        cx.tx.send_ack(flow, &sent_by, ack);
         let mut bye = dialog.request(Method::Bye);
         bye.add(Name::Reason, "SIP;cause=200;text=\"Call completed elsewhere\"");
         cx.request(flow, bye, Owner::Nobody);
@@ -281,6 +283,7 @@ impl Calls {
         }
         let cseq = response.cseq().number;
         leg.dialog = dialog;
+        leg.credentials = Credentials::of(&invite);
         leg.state = State::Confirmed;
         leg.answered = Some(cx.now.utc);
         leg.abilities = Abilities::of(response);
@@ -573,6 +576,7 @@ impl Calls {
     pub(super) fn send_ack(&mut self, cx: &mut Core, id: LegId, cseq: u32, answer: Option<Bytes>) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let mut draft = leg.dialog.ack(cseq);
+        leg.credentials.add_to(&mut draft);
         if let Some(answer) = answer {
             draft.body("application/sdp", answer);
         }

@@ -12,7 +12,7 @@ use super::negotiation::Negotiation;
 use super::session_timer::SessionTimer;
 use crate::media::StreamId;
 use crate::net::Flow;
-use crate::sip::{ClientId, Dialog, DialogId, Message, Method, ServerId};
+use crate::sip::{ClientId, Dialog, DialogId, Draft, Message, Method, Name, ServerId};
 use crate::time::{Instant, Utc};
 
 /// Where a leg stands.
@@ -92,6 +92,26 @@ pub struct AwaitAck {
     pub until: Instant,
     /// Whether the ACK must carry the answer to an offer in our 2xx.
     pub wants_answer: bool,
+}
+
+/// What a request of ours proved itself with. The ACK of a 2xx is challenged by nobody, so it repeats what its INVITE
+/// had (RFC 3261 §13.2.2.4, §22.1).
+#[derive(Clone, Default, Debug)]
+pub struct Credentials(Vec<(Name, String)>);
+
+impl Credentials {
+    /// Those of a request.
+    pub fn of(request: &Message) -> Self {
+        let names = [Name::Authorization, Name::ProxyAuthorization].into_iter();
+        Self(names.flat_map(|name| request.all(name).map(move |value| (name, value.to_owned()))).collect())
+    }
+
+    /// Puts them into an ACK.
+    pub fn add_to(&self, ack: &mut Draft) {
+        for (name, value) in &self.0 {
+            ack.add(*name, value);
+        }
+    }
 }
 
 /// A 2xx of theirs whose ACK we hold back until we have the answer to its offer.
@@ -212,6 +232,8 @@ pub struct Leg {
     pub await_ack: Option<AwaitAck>,
     /// Their 2xx without our ACK.
     pub ack_owed: Option<AckOwed>,
+    /// The credentials of the INVITE that their last 2xx answers: its ACK carries them, too.
+    pub credentials: Credentials,
     /// The operation that owns this leg's offer/answer now.
     pub busy: Option<OpId>,
     /// Our re-INVITE or UPDATE under way.
@@ -281,6 +303,7 @@ impl Leg {
             request: None,
             await_ack: None,
             ack_owed: None,
+            credentials: Credentials::default(),
             busy: None,
             client: None,
             stream: None,

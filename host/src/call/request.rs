@@ -6,7 +6,7 @@ use bytes::Bytes;
 use switchyard_sdk::types::{LegId, Party};
 
 use super::incoming::{T1, T2, check_require, offer_in};
-use super::leg::{AwaitAck, Peer, State};
+use super::leg::{AwaitAck, Credentials, Peer, State};
 use super::negotiation::HostCodecs;
 use super::session_timer::{MINIMUM, SessionTimer};
 use super::{Calls, Rejection};
@@ -291,6 +291,7 @@ impl Calls {
         }
         leg.client = None;
         if status.is_success() {
+            leg.credentials = cx.tx.request_of(client).map(Credentials::of).unwrap_or_default();
             leg.dialog.refresh_target(response);
             if response.get(Name::SessionExpires).is_some() {
                 leg.session = SessionTimer::from_response(response);
@@ -315,7 +316,9 @@ impl Calls {
         };
         let dialog = crate::sip::Dialog::uac(&request, response, flow);
         let sent_by = cx.sent_by(&flow);
-        cx.tx.send_ack(flow, &sent_by, dialog.ack(response.cseq().number));
+        let mut ack = dialog.ack(response.cseq().number);
+        Credentials::of(&request).add_to(&mut ack);
+        cx.tx.send_ack(flow, &sent_by, ack);
     }
 
     /// Our re-INVITE or UPDATE was not answered, or could not be sent.

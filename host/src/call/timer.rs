@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchyard_sdk::types::LegId;
 
-use super::leg::{Peer, State};
+use super::leg::{Credentials, Peer, State};
 use super::{Calls, SubscriptionId};
 use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
 use crate::engine::timers::Timer;
@@ -86,6 +86,7 @@ impl Calls {
         match answer {
             Ok(response) if response.status().is_some_and(Status::is_success) => {
                 if response.method() == Method::Invite {
+                    leg.credentials = cx.tx.request_of(client).map(Credentials::of).unwrap_or_default();
                     if let Some(body) = response.sdp() {
                         let _ = leg.negotiation.remote_answer(&body);
                     }
