@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use metrics::{Counter, counter};
+
 use super::cache::{Key, Load};
 
 use super::library::{self, Loaded};
@@ -94,6 +96,23 @@ fn spawn_loader(music: PathBuf, inbox: SyncSender<Inbox>) -> io::Result<SyncSend
     Ok(loader)
 }
 
+/// Looked up once: the pacer counts a thousand times a second.
+struct Counters {
+    sent: Counter,
+    failed: Counter,
+    skipped: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            sent: counter!("switchyard_media_packets_total"),
+            failed: counter!("switchyard_media_send_errors_total"),
+            skipped: counter!("switchyard_media_skipped_total"),
+        }
+    }
+}
+
 struct Pacing<E> {
     clock: Clock,
     config: MediaConfig,
@@ -106,6 +125,7 @@ struct Pacing<E> {
     next_read: Instant,
     packets: Vec<Packet>,
     reports: Vec<Report>,
+    counters: Counters,
 }
 
 impl<E: Fn(Event)> Pacing<E> {
@@ -121,6 +141,7 @@ impl<E: Fn(Event)> Pacing<E> {
             next_read: Instant::ZERO,
             packets: Vec::new(),
             reports: Vec::new(),
+            counters: Counters::new(),
         }
     }
 
@@ -177,12 +198,12 @@ impl<E: Fn(Event)> Pacing<E> {
                     pair.report(&report);
                 }
             }
-            metrics::counter!("switchyard_media_packets_total").increment(sent as u64);
-            metrics::counter!("switchyard_media_send_errors_total").increment(failed as u64);
+            self.counters.sent.increment(sent as u64);
+            self.counters.failed.increment(failed as u64);
         }
         let skipped = self.streams.take_skipped();
         if skipped > 0 {
-            metrics::counter!("switchyard_media_skipped_total").increment(skipped);
+            self.counters.skipped.increment(skipped);
         }
     }
 

@@ -168,7 +168,7 @@ async fn start(
         .map_err(|error| RunError::System { what: "the resolver", error: io::Error::other(error) })?;
 
     let (writes, writes_out) = mpsc::channel(storing::WRITES_MAX);
-    tokio::spawn(storing::write_all(Arc::clone(&store.store), writes_out, inbox.waiting.clone()));
+    let writing = storing::write_all(Arc::clone(&store.store), writes_out, inbox.waiting.clone());
     let (queries, queries_out) = mpsc::channel(naming::QUERIES_MAX);
     let reach = Reach::new(ports.listeners.iter().map(|listener| (listener.protocol, listener.local)));
     tokio::spawn(naming::answer_all(
@@ -191,6 +191,7 @@ async fn start(
         arrivals,
         questions,
         stop: stop.clone(),
+        writing: Box::pin(writing),
         hands: Hands {
             streams: streams.clone(),
             store: writes,

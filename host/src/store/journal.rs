@@ -5,9 +5,9 @@
 //! journal has moved past it gets the difference between what it knew and what is there now.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::{Change, Snapshot, StoreError};
 
@@ -21,7 +21,6 @@ const WATCH_QUEUE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Journal {
     recent: Mutex<Recent>,
-    revision: watch::Sender<u64>,
     keep: usize,
 }
 
@@ -30,6 +29,8 @@ struct Recent {
     changes: VecDeque<(u64, Change)>,
     /// Every change after this revision is in `changes`.
     complete_after: u64,
+    /// Who is told of changes under which prefix, as long as they listen. A write nobody watches wakes nobody.
+    watches: Vec<(String, Weak<Notify>)>,
 }
 
 /// What happened after some revision.
@@ -54,15 +55,25 @@ impl Journal {
 
     pub(super) fn keeping(keep: usize, revision: u64) -> Self {
         Journal {
-            recent: Mutex::new(Recent { changes: VecDeque::new(), complete_after: revision }),
-            revision: watch::Sender::new(revision),
+            recent: Mutex::new(Recent {
+                changes: VecDeque::new(),
+                complete_after: revision,
+                watches: Vec::new(),
+            }),
             keep,
         }
     }
 
-    /// Adds what one or more transactions changed, oldest first, and wakes the watches.
-    pub(super) fn push(&self, changes: impl IntoIterator<Item = (u64, Change)>, revision: u64) {
+    /// Adds what one or more transactions changed, oldest first, and wakes the watches it concerns.
+    pub(super) fn push(&self, changes: Vec<(u64, Change)>) {
         let mut recent = self.lock();
+        recent.watches.retain(|(prefix, told)| {
+            let Some(told) = told.upgrade() else { return false };
+            if changes.iter().any(|(_, change)| change.key.starts_with(prefix.as_str())) {
+                told.notify_one();
+            }
+            true
+        });
         recent.changes.extend(changes);
         while recent.changes.len() > self.keep {
             if let Some((revision, _)) = recent.changes.pop_front() {
@@ -73,8 +84,12 @@ impl Journal {
         while recent.changes.front().is_some_and(|(revision, _)| *revision <= recent.complete_after) {
             recent.changes.pop_front();
         }
-        drop(recent);
-        self.revision.send_replace(revision);
+    }
+
+    fn watch(&self, prefix: &str) -> Arc<Notify> {
+        let told = Arc::new(Notify::new());
+        self.lock().watches.push((prefix.to_owned(), Arc::downgrade(&told)));
+        told
     }
 
     fn since(&self, revision: u64, prefix: &str) -> Since {
@@ -104,6 +119,7 @@ pub(super) fn start(
     revision: u64,
     now: Snapshot,
 ) -> Result<mpsc::Receiver<Change>, StoreError> {
+    let told = source.journal().watch(&prefix);
     let mut known: BTreeSet<String> = now.records.into_keys().collect();
     match source.journal().since(revision, &prefix) {
         Since::Changes(changes, _) => known.extend(changes.into_iter().map(|change| change.key)),
@@ -114,17 +130,15 @@ pub(super) fn start(
         }
     }
     let (sender, receiver) = mpsc::channel(WATCH_QUEUE);
-    let mut told = source.journal().revision.subscribe();
     tokio::spawn(async move {
         let mut at = revision;
         loop {
-            told.mark_unchanged();
             if !tell(&source, &prefix, &mut at, &mut known, &sender).await {
                 return;
             }
             tokio::select! {
                 () = sender.closed() => return,
-                changed = told.changed() => if changed.is_err() { return },
+                () = told.notified() => {}
             }
         }
     });

@@ -77,7 +77,7 @@ impl MemoryStore {
             changes.push((revision, change));
         }
         // Pushed under the lock, or two transactions could reach the journal in the wrong order.
-        self.shared.journal.push(changes, revision);
+        self.shared.journal.push(changes);
         Ok(Outcome::Committed { revision })
     }
 

@@ -81,7 +81,7 @@ impl Writer {
                     false if wrote => self.unflushed.or_else(|| Some(clock())),
                     false => self.unflushed,
                 };
-                self.shared.journal.push(batch.changes, batch.revision);
+                self.shared.journal.push(batch.changes);
                 for (request, outcome) in requests.into_iter().zip(batch.outcomes) {
                     // Whoever asked may have given up: it is written all the same.
                     let _ = request.answer.send(Ok(outcome));
