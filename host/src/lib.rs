@@ -7,6 +7,7 @@ pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod media;
+pub mod near;
 pub mod net;
 pub mod orbit;
 pub mod plugin;

@@ -93,7 +93,7 @@ fn a_pickup_group_is_a_number_of_a_group_pickup_range() {
     let mut world = World::new();
     let mut set = |group: Value| {
         let change = Map::from_iter([("pickup_group".to_owned(), group)]);
-        world.ask(Request::SetUser { name: "alice".to_owned(), change })
+        world.ask(Request::SetUser { name: "alice".to_owned(), change, password: None })
     };
     let refused = set(json!("7001")).unwrap_err();
     assert_eq!(refused.status, 400);

@@ -1,9 +1,10 @@
 //! `switchyard run` with a configuration, a store and policies of its own.
 
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -156,10 +157,19 @@ impl Host {
 
     /// Runs a verb of the command line against it.
     pub fn cli(&self, arguments: &[&str]) -> Answer {
+        self.cli_with(arguments, "")
+    }
+
+    /// The same, with something on standard input.
+    pub fn cli_with(&self, arguments: &[&str], input: &str) -> Answer {
         let mut command = Command::new(SWITCHYARD);
         command.args(arguments).env("SWITCHYARD_ADMIN", format!("http://127.0.0.1:{}", self.ports.admin));
         command.env_remove("SWITCHYARD_TOKEN").current_dir(self.dir.path());
-        let output = command.output().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut verb = command.spawn().unwrap();
+        // One that does not read may have ended already.
+        let _ = verb.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = verb.wait_with_output().unwrap();
         Answer {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),

@@ -2,6 +2,7 @@
 //! hears. Nothing here asserts a duration; what is waited for may take ten times as long as ever seen. A test that
 //! fails prints what the host logged and what the phones said.
 
+mod administration;
 mod audio;
 mod baresip;
 mod host;

@@ -51,7 +51,8 @@ impl Access {
                 return Err(forbidden(&format!("a page of {origin:?} may not use this interface")));
             }
         }
-        if matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+        // Also of a request without a body: one rule for all that changes something.
+        if !matches!(*method, Method::GET | Method::HEAD)
             && text(headers, header::CONTENT_TYPE).is_none_or(|kind| {
                 !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
             })

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::request::Refused;
+use crate::near::did_you_mean;
 
 /// No request needs a tenth of this.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -56,12 +57,13 @@ pub(super) fn find(list: Value, field: &str, value: &str, what: &str) -> Result<
     let Value::Array(items) = list else {
         return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "the engine answered no list"));
     };
-    items
-        .into_iter()
-        .find(|item| match &item[field] {
-            Value::String(text) => text == value,
-            Value::Number(number) => number.to_string() == value,
-            _ => false,
-        })
-        .ok_or_else(|| refused(StatusCode::NOT_FOUND, format!("there is no {what} {value:?}")))
+    let is_it = |item: &&Value| match &item[field] {
+        Value::String(text) => text == value,
+        Value::Number(number) => number.to_string() == value,
+        _ => false,
+    };
+    items.iter().find(is_it).cloned().ok_or_else(|| {
+        let near = did_you_mean(value, items.iter().filter_map(|item| item[field].as_str()));
+        refused(StatusCode::NOT_FOUND, format!("there is no {what} {value:?}{near}"))
+    })
 }

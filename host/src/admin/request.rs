@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Secret;
+
 /// One request. The answer is JSON, the shape of which stands at each variant.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
@@ -46,17 +48,40 @@ pub enum Request {
     Occupants,
     /// All users with their bindings: `[{name, extension, display, pool, may_park, …, bindings: [{contact, flow, expires}]}]`.
     Users,
+    /// Adds a user. Answer: the user.
+    AddUser {
+        /// Its name, for good.
+        name: String,
+        /// Its pool; without it the host's own.
+        pool: Option<String>,
+        /// What it proves to be itself with.
+        password: Secret,
+        /// All else, as in [`SetUser`](Self::SetUser).
+        change: serde_json::Map<String, serde_json::Value>,
+    },
+    /// Removes a user and its registrations; its calls go on. Answer: `{}`.
+    RemoveUser {
+        /// Its name.
+        name: String,
+    },
     /// Changes a user. Answer: the user.
     SetUser {
         /// Its name.
         name: String,
         /// Fields to change, as in the configuration: `may_park`, `pickup_group` (null: none), `extension`, `display`.
         change: serde_json::Map<String, serde_json::Value>,
+        /// A new password, if there is one.
+        password: Option<Secret>,
     },
     /// The running policies: `{revision, hash, pools: [{pool, file}], last_error}`.
     PolicyStatus,
     /// The loaded plugins: `[{name, version, description, kinds, services, state, flows, failures, file}]`.
     Plugins,
+    /// Puts the newest file of a plugin in the place of the running one. Answer: the plugin.
+    ReloadPlugin {
+        /// Its name.
+        name: String,
+    },
     /// Counters for `/metrics` and for who waits until all has ended: `{ready, draining, calls, occupants,
     /// orbit_leaks, registrations, counts: {legs, flows, timers, …}, policy: {revision, counters}, sip: {received, malformed, …}}`.
     Status,

@@ -21,7 +21,7 @@ use super::answer::{self, Answer, refused};
 use super::events::Events;
 use super::handle::{AdminHandle, Readiness, State as Life};
 use super::request::{RangeSpec, Refused, Request};
-use crate::config::{self, KIND_CALL_PARK};
+use crate::config::{self, KIND_CALL_PARK, Secret};
 
 /// The description of the interface, served at `/api/v1/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -89,11 +89,14 @@ fn closed_routes() -> Vec<Route> {
         (M::PATCH, "/api/v1/orbits/{name}", on(M::PATCH, set_range)),
         (M::DELETE, "/api/v1/orbits/{name}", on(M::DELETE, remove_range)),
         (M::GET, "/api/v1/users", on(M::GET, users)),
+        (M::POST, "/api/v1/users", on(M::POST, add_user)),
         (M::GET, "/api/v1/users/{name}", on(M::GET, user)),
         (M::PATCH, "/api/v1/users/{name}", on(M::PATCH, set_user)),
+        (M::DELETE, "/api/v1/users/{name}", on(M::DELETE, remove_user)),
         (M::GET, "/api/v1/policies", on(M::GET, policies)),
         (M::GET, "/api/v1/plugins", on(M::GET, plugins)),
         (M::GET, "/api/v1/plugins/{name}", on(M::GET, plugin)),
+        (M::POST, "/api/v1/plugins/{name}/reload", on(M::POST, reload_plugin)),
     ]
 }
 
@@ -362,22 +365,56 @@ struct UserChange {
     _display: Option<String>,
 }
 
-async fn set_user(State(service): State<Service>, Segment(name): Segment, body: Body) -> Answer {
-    let change: Map<String, Value> = answer::body(body).await?;
+/// The password apart, and the rest checked as far as the engine's state is not needed for it.
+fn checked(mut change: Map<String, Value>) -> Result<(Map<String, Value>, Option<Secret>), Refused> {
+    let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
+    let password = match change.remove("password") {
+        None => None,
+        Some(Value::String(password)) if !password.trim().is_empty() => Some(Secret::new(password)),
+        Some(_) => return Err(wrong("password: expected some text".to_owned())),
+    };
     let checked: UserChange = serde_json::from_value(Value::Object(change.clone()))
-        .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("the body does not fit: {error}")))?;
+        .map_err(|error| wrong(format!("the body does not fit: {error}")))?;
     for flag in ["may_park", "may_retrieve"] {
         if change.get(flag).is_some_and(Value::is_null) {
-            return Err(refused(StatusCode::BAD_REQUEST, format!("{flag} is true or false, not null")));
+            return Err(wrong(format!("{flag} is true or false, not null")));
         }
     }
     for number in [&checked.extension, &checked.pickup_group].into_iter().flatten() {
-        config::check_number(number).map_err(|why| refused(StatusCode::BAD_REQUEST, why))?;
+        config::check_number(number).map_err(wrong)?;
     }
-    if change.is_empty() {
+    Ok((change, password))
+}
+
+async fn set_user(State(service): State<Service>, Segment(name): Segment, body: Body) -> Answer {
+    let (change, password) = checked(answer::body(body).await?)?;
+    if change.is_empty() && password.is_none() {
         return Err(refused(StatusCode::BAD_REQUEST, "the body changes nothing"));
     }
-    list(&service, Request::SetUser { name, change }).await
+    list(&service, Request::SetUser { name, change, password }).await
+}
+
+async fn add_user(State(service): State<Service>, body: Body) -> Answer {
+    let wrong = |text: &str| refused(StatusCode::BAD_REQUEST, text);
+    let mut change: Map<String, Value> = answer::body(body).await?;
+    let name = match change.remove("name") {
+        Some(Value::String(name)) => name,
+        _ => return Err(wrong("name: expected a name")),
+    };
+    config::check_name(&name).map_err(|why| wrong(&why))?;
+    let pool = match change.remove("pool") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(pool)) => Some(pool),
+        Some(_) => return Err(wrong("pool: expected the name of a pool")),
+    };
+    let (change, password) = checked(change)?;
+    let password = password.ok_or_else(|| wrong("password: missing, expected some text"))?;
+    let added = service.engine.ask(Request::AddUser { name, pool, password, change }).await?;
+    Ok((StatusCode::CREATED, axum::Json(added)).into_response())
+}
+
+async fn remove_user(State(service): State<Service>, Segment(name): Segment) -> Answer {
+    list(&service, Request::RemoveUser { name }).await
 }
 
 async fn policies(State(service): State<Service>) -> Answer {
@@ -391,4 +428,8 @@ async fn plugins(State(service): State<Service>) -> Answer {
 async fn plugin(State(service): State<Service>, Segment(name): Segment) -> Answer {
     let plugins = service.engine.ask(Request::Plugins).await?;
     Ok(answer::json(&answer::find(plugins, "name", &name, "plugin")?))
+}
+
+async fn reload_plugin(State(service): State<Service>, Segment(name): Segment) -> Answer {
+    list(&service, Request::ReloadPlugin { name }).await
 }

@@ -32,6 +32,11 @@ impl World {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
+    async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        let request = request("DELETE", path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
     fn last(&self) -> Option<Request> {
         self.asked.lock().unwrap().last().cloned()
     }
@@ -65,7 +70,7 @@ async fn each_read_asks_the_engine_and_passes_its_answer_on() {
 #[tokio::test]
 async fn acts_reach_the_engine_as_they_were_asked() {
     let world = world();
-    let (status, _) = world.send(request("DELETE", "/api/v1/calls/7").body(Body::empty()).unwrap()).await;
+    let (status, _) = world.delete("/api/v1/calls/7").await;
     assert_eq!((status, world.last()), (StatusCode::OK, Some(Request::Hangup { call: 7 })));
 
     let (status, body) =
@@ -87,14 +92,46 @@ async fn acts_reach_the_engine_as_they_were_asked() {
     };
     assert_eq!(world.last(), Some(retrieve));
 
-    let force = request("DELETE", "/api/v1/orbits/east-park?force=true").body(Body::empty()).unwrap();
-    assert_eq!(world.send(force).await.0, StatusCode::OK);
+    assert_eq!(world.delete("/api/v1/orbits/east-park?force=true").await.0, StatusCode::OK);
     assert_eq!(world.last(), Some(Request::RemoveRange { name: "east-park".to_owned(), force: true }));
 
     let (status, _) = world.write("PATCH", "/api/v1/users/alice", json!({"pickup_group": null})).await;
     assert_eq!(status, StatusCode::OK);
-    let Some(Request::SetUser { name, change }) = world.last() else { panic!("{:?}", world.last()) };
+    let Some(Request::SetUser { name, change, .. }) = world.last() else { panic!("{:?}", world.last()) };
     assert_eq!((name.as_str(), Value::Object(change)), ("alice", json!({"pickup_group": null})));
+}
+
+/// A password goes its own way, and is never shown.
+#[tokio::test]
+async fn users_are_added_changed_and_removed() {
+    let world = world();
+    let erin = json!({"name": "erin", "password": "s3cret", "extension": "1005"});
+    let (status, body) = world.write("POST", "/api/v1/users", erin).await;
+    assert_eq!(
+        (status, &body["name"], &body["password"]),
+        (StatusCode::CREATED, &json!("erin"), &Value::Null)
+    );
+    let asked = format!("{:?}", world.last());
+    assert!(asked.contains("erin") && asked.contains("1005") && !asked.contains("s3cret"), "{asked}");
+
+    let (status, _) = world.write("PATCH", "/api/v1/users/erin", json!({"password": "n3w"})).await;
+    assert_eq!(status, StatusCode::OK);
+    let Some(Request::SetUser { change, password, .. }) = world.last() else { panic!("{:?}", world.last()) };
+    assert_eq!((change.len(), password.unwrap().reveal()), (0, "n3w"));
+
+    assert_eq!(world.delete("/api/v1/users/erin").await.0, StatusCode::OK);
+    assert_eq!(world.last(), Some(Request::RemoveUser { name: "erin".to_owned() }));
+
+    for wrong in [
+        json!({"name": "erin"}),
+        json!({"password": "x"}),
+        json!({"name": "er in", "password": "x"}),
+        json!({"name": "erin", "password": ""}),
+        json!({"name": "erin", "password": "x", "extension": "12a"}),
+        json!({"name": "erin", "password": "x", "may_prak": true}),
+    ] {
+        assert_eq!(world.write("POST", "/api/v1/users", wrong).await.0, StatusCode::BAD_REQUEST);
+    }
 }
 
 #[tokio::test]
@@ -141,16 +178,13 @@ async fn every_error_is_json_with_status_and_text() {
         (400, world.write("POST", "/api/v1/calls/7/park", json!({"prker": "a"})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"may_park": "yes"})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"may_park": null})).await),
-        (400, world.write("PATCH", "/api/v1/users/alice", json!({"password": "x"})).await),
+        (400, world.write("PATCH", "/api/v1/users/alice", json!({"password": 7})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({"extension": "10 01"})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!({})).await),
         (400, world.write("PATCH", "/api/v1/users/alice", json!([])).await),
         (413, world.write("POST", "/api/v1/calls/7/park", big).await),
         (400, world.get("/api/v1/users/%ff").await),
-        (
-            400,
-            world.send(request("DELETE", "/api/v1/orbits/a?force=maybe").body(Body::empty()).unwrap()).await,
-        ),
+        (400, world.delete("/api/v1/orbits/a?force=maybe").await),
     ] {
         let (got, body) = answer;
         assert_eq!(got.as_u16(), status, "{body}");
@@ -180,7 +214,10 @@ async fn a_web_page_cannot_use_an_open_interface() {
         StatusCode::FORBIDDEN
     );
 
-    let from = |origin: &str| request("DELETE", "/api/v1/calls/7").header(header::ORIGIN, origin);
+    let json = (header::CONTENT_TYPE, "application/json");
+    let from = |origin: &str| {
+        request("DELETE", "/api/v1/calls/7").header(header::ORIGIN, origin).header(json.0.clone(), json.1)
+    };
     let own = from("http://127.0.0.1:8080").body(Body::empty()).unwrap();
     assert_eq!(world.send(own).await.0, StatusCode::OK);
     for other in ["http://evil.example", "null", "http://127.0.0.1:9999"] {
@@ -191,6 +228,9 @@ async fn a_web_page_cannot_use_an_open_interface() {
     let form = request("POST", "/api/v1/calls/7/park").header(header::CONTENT_TYPE, "text/plain");
     let form = form.body(Body::from(r#"{"parker": "a"}"#)).unwrap();
     assert_eq!(world.send(form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    // One rule for all that changes something, with a body or without.
+    let bare = request("DELETE", "/api/v1/calls/7").body(Body::empty()).unwrap();
+    assert_eq!(world.send(bare).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
 #[tokio::test]

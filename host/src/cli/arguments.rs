@@ -41,6 +41,11 @@ pub(super) struct Global {
         help_heading = "Everywhere"
     )]
     pub config: PathBuf,
+}
+
+/// Of the verbs that speak to a running host.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Remote {
     /// The running host's administrative address.
     #[arg(
         long,
@@ -48,11 +53,17 @@ pub(super) struct Global {
         value_name = "URL",
         env = "SWITCHYARD_ADMIN",
         default_value = "http://127.0.0.1:8080",
-        help_heading = "Everywhere"
+        help_heading = "Running host"
     )]
     pub admin: String,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Output {
     /// Print JSON instead of a table.
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 
@@ -67,14 +78,26 @@ pub(super) enum Command {
     /// Look over the configuration, the plugins and the policies, and start nothing.
     Check(Check),
     /// Ranges of orbits, and the calls parked in them.
-    #[command(subcommand)]
-    Orbit(OrbitCommand),
+    Orbit {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: OrbitCommand,
+    },
     /// Users and their phones.
-    #[command(subcommand)]
-    User(UserCommand),
+    User {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: UserCommand,
+    },
     /// Calls.
-    #[command(subcommand)]
-    Call(CallCommand),
+    Call {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: CallCommand,
+    },
     /// Policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -82,13 +105,13 @@ pub(super) enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Write shell completions to standard output.
-    #[command(hide = true)]
+    #[command(after_help = "Example:\n  switchyard completions bash > /etc/bash_completion.d/switchyard")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// Write a man page for each command into a folder.
-    #[command(hide = true)]
+    #[command(after_help = "Example:\n  switchyard manpage /usr/local/share/man/man1")]
     Manpage {
         /// The folder; made if it is not there.
         dir: PathBuf,
@@ -106,6 +129,8 @@ pub(super) struct Run {
 
 #[derive(Args, Clone, PartialEq, Debug)]
 pub(super) struct Check {
+    #[command(flatten)]
+    pub output: Output,
     /// Take the plugins from this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     pub plugins: Option<PathBuf>,
@@ -194,35 +219,70 @@ pub(super) enum UserCommand {
         /// The user.
         name: String,
     },
+    /// Add a user.
+    #[command(after_help = "Examples:\n  switchyard user add erin --extension 1005 --may-park true\n  \
+        pass show sip/erin | switchyard user add erin --password-stdin")]
+    Add {
+        /// Its name, for good: what phones register with, and others dial.
+        name: String,
+        /// The pool; without it the host's own.
+        #[arg(long)]
+        pool: Option<String>,
+        #[command(flatten)]
+        settings: UserSettings,
+        /// Read the password from the first line of standard input instead of asking for it.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Remove a user and its registrations; its calls go on.
+    Remove {
+        /// The user.
+        name: String,
+    },
     /// Change a user.
     #[command(
-        group = ArgGroup::new("change").required(true).multiple(true),
-        after_help = "Example:\n  switchyard user set alice --may-park true --pickup-group '*101'"
+        group = ArgGroup::new("change").required(true).multiple(true).args([
+            "may_park", "may_retrieve", "pickup_group", "extension", "display", "password", "password_stdin",
+        ]),
+        after_help = "Examples:\n  switchyard user set alice --may-park true --pickup-group '*101'\n  \
+            switchyard user set alice --password"
     )]
     Set {
         /// The user.
         name: String,
-        /// Whether the user may park calls.
-        #[arg(long, group = "change", value_name = "BOOL")]
-        may_park: Option<bool>,
-        /// Whether the user may retrieve parked calls.
-        #[arg(long, group = "change", value_name = "BOOL")]
-        may_retrieve: Option<bool>,
-        /// The number of the pickup group.
-        #[arg(long, group = "change", value_name = "NUMBER")]
-        pickup_group: Option<String>,
-        /// The number others dial.
-        #[arg(long, group = "change", value_name = "NUMBER")]
-        extension: Option<String>,
-        /// The name shown on phones.
-        #[arg(long, group = "change", value_name = "NAME")]
-        display: Option<String>,
+        #[command(flatten)]
+        settings: UserSettings,
+        /// Ask for a new password. It is never an argument: those stand in process lists and shell histories.
+        #[arg(long)]
+        password: bool,
+        /// Read a new password from the first line of standard input.
+        #[arg(long, conflicts_with = "password")]
+        password_stdin: bool,
     },
     /// Take a user out of the pickup group.
     UnsetPickup {
         /// The user.
         name: String,
     },
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct UserSettings {
+    /// Whether the user may park calls.
+    #[arg(long, value_name = "BOOL")]
+    pub may_park: Option<bool>,
+    /// Whether the user may retrieve parked calls.
+    #[arg(long, value_name = "BOOL")]
+    pub may_retrieve: Option<bool>,
+    /// The number of the pickup group.
+    #[arg(long, value_name = "NUMBER")]
+    pub pickup_group: Option<String>,
+    /// The number others dial.
+    #[arg(long, value_name = "NUMBER")]
+    pub extension: Option<String>,
+    /// The name shown on phones.
+    #[arg(long, value_name = "NAME")]
+    pub display: Option<String>,
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]
@@ -271,11 +331,13 @@ pub(super) enum PolicyCommand {
     #[command(after_help = "Example:\n  switchyard policy check policies")]
     Check(PolicyCheck),
     /// Show which policies run.
-    Status,
+    Status(Remote),
 }
 
 #[derive(Args, Clone, PartialEq, Debug)]
 pub(super) struct PolicyCheck {
+    #[command(flatten)]
+    pub output: Output,
     /// The folder with default.lua and pools/; without it the configured one.
     pub dir: Option<PathBuf>,
     /// Take the plugins, whose sections the policies hold, from this folder instead of the configured one.
@@ -286,12 +348,24 @@ pub(super) struct PolicyCheck {
 #[derive(Subcommand, Clone, PartialEq, Debug)]
 pub(super) enum PluginCommand {
     /// List the running host's plugins.
-    List,
+    List(Remote),
+    /// Put the newest file of a plugin in the place of the running one; parked calls stay parked.
+    #[command(after_help = "Example:\n  switchyard plugin reload call-park\n\n\
+        Calls that wait go on with the new file; what is just being parked or fetched ends with the old one. A file that is no \
+        plugin, or does not start, changes nothing.")]
+    Reload {
+        #[command(flatten)]
+        remote: Remote,
+        /// Its name as listed.
+        name: String,
+    },
     /// Show what a plugin declares: one of the running host by its name, or a library by its file.
     #[command(
         after_help = "Examples:\n  switchyard plugin info call-park\n  switchyard plugin info ./libcall_park.so"
     )]
     Info {
+        #[command(flatten)]
+        remote: Remote,
         /// A name, or a file (with a / in it, or ending in .so).
         #[arg(value_name = "NAME|FILE")]
         plugin: String,

@@ -11,7 +11,7 @@ use switchyard_sdk::manifest::Section;
 use super::arguments::{Check, Cli, PolicyCheck};
 use super::{Failure, table};
 use crate::config::{self, Config, ConfigError};
-use crate::plugin::Plugins;
+use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Diagnostic};
 
 /// One thing that is wrong, wherever it was found.
@@ -34,8 +34,10 @@ impl Finding {
     }
 
     fn of_policy(dir: &Path, diagnostic: &Diagnostic) -> Self {
-        let placed =
-            Diagnostic { file: dir.join(&diagnostic.file).display().to_string(), ..diagnostic.clone() };
+        // About the folder itself it names that, and nothing inside.
+        let inside = !diagnostic.file.starts_with(&*dir.to_string_lossy());
+        let file = if inside { dir.join(&diagnostic.file) } else { PathBuf::from(&diagnostic.file) };
+        let placed = Diagnostic { file: file.display().to_string(), ..diagnostic.clone() };
         Self {
             file: PathBuf::from(&placed.file),
             line: (placed.line > 0).then_some(placed.line as usize),
@@ -94,7 +96,7 @@ pub(super) fn whole(cli: &Cli, check: &Check, out: &mut dyn Write) -> Result<(),
         Ok(config) => look_at(&config, check.plugins.as_deref(), &mut report),
         Err(errors) => report.errors.extend(errors.iter().map(Finding::from)),
     }
-    report.print(cli.global.json, out)
+    report.print(check.output.json, out)
 }
 
 fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
@@ -111,9 +113,22 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
         ),
     ));
     let dir = plugins_dir.unwrap_or(&config.plugins.dir);
-    let (sections, kinds, services) = plugins(dir, config.plugins.enabled.as_deref(), report);
-    report.errors.extend(config.against_plugins(&kinds, &services).iter().map(Finding::from));
-    policies_in(&config.policies.dir, &sections, &config.pool_names(), report);
+    match config.plugins_folder().filter(|_| plugins_dir.is_none()) {
+        // Without plugins half of what the ranges and policies say would seem to be wrong as well.
+        Some(missing) => {
+            report.errors.push(Finding::from(&missing));
+            report.errors.extend(config.policies_folder().as_ref().map(Finding::from));
+        }
+        None => {
+            let found = plugins(dir, config.plugins.enabled.as_deref(), Some(config), report);
+            let wrong = config.against_plugins(&found.kinds, &found.services);
+            report.errors.extend(wrong.iter().map(Finding::from));
+            match config.policies_folder() {
+                Some(missing) => report.errors.push(Finding::from(&missing)),
+                None => policies_in(&config.policies.dir, &found.sections, &config.pool_names(), report),
+            }
+        }
+    }
     let data_dir = &config.host.data_dir;
     if data_dir.exists() && !data_dir.is_dir() {
         let not_a_folder = "this is not a folder (host.data_dir): nothing could be stored".to_owned();
@@ -130,17 +145,25 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Loads the plugins as a host would, and says what they declare: sections, kinds, services.
-fn plugins(
-    dir: &Path,
-    enabled: Option<&[String]>,
-    report: &mut Report,
-) -> (Vec<Section>, Vec<String>, Vec<String>) {
+/// What the plugins declare.
+struct Found {
+    sections: Vec<Section>,
+    kinds: Vec<String>,
+    services: Vec<String>,
+}
+
+/// Loads the plugins as a host would. `config`, if there is one, knows where the enabled ones are named.
+fn plugins(dir: &Path, enabled: Option<&[String]>, config: Option<&Config>, report: &mut Report) -> Found {
     let scratch = scratch();
     let plugins = Plugins::load(dir, enabled, &scratch);
     // The copies stay mapped without their names. A folder that cannot be removed harms nobody.
     let _ = std::fs::remove_dir_all(&scratch);
-    report.errors.extend(plugins.refused().iter().map(|error| Finding::of_file(dir, error.to_string())));
+    report.errors.extend(plugins.refused().iter().map(|error| match (error, config) {
+        (LoadError::Missing { name, .. }, Some(config)) => {
+            Finding::from(&config.of_plugin(name, error.to_string()))
+        }
+        _ => Finding::of_file(dir, error.to_string()),
+    }));
     let list = plugins.list();
     let names: Vec<String> = list
         .as_array()
@@ -155,7 +178,7 @@ fn plugins(
     }
     report.summary.push(("plugins", format!("{}: {}", dir.display(), names.join(", "))));
     let services = plugins.manifests().flat_map(|manifest| manifest.services.iter().cloned()).collect();
-    (plugins.sections(), plugins.kinds(), services)
+    Found { sections: plugins.sections(), kinds: plugins.kinds(), services }
 }
 
 /// A folder nobody else uses: a running host has its own copies in its data folder.
@@ -175,19 +198,28 @@ fn policies_in(dir: &Path, sections: &[Section], pools: &[String], report: &mut 
 pub(super) fn policies(cli: &Cli, check: &PolicyCheck, out: &mut dyn Write) -> Result<(), Failure> {
     let mut report = Report::default();
     match (config::load(&cli.global.config), &check.dir, &check.plugins) {
+        (Ok(config), _, None) if config.plugins_folder().is_some() => {
+            report.errors.extend(config.plugins_folder().as_ref().map(Finding::from));
+        }
         (Ok(config), dir, plugins_dir) => {
             let plugins_dir = plugins_dir.as_ref().unwrap_or(&config.plugins.dir);
-            let (sections, ..) = plugins(plugins_dir, config.plugins.enabled.as_deref(), &mut report);
-            let dir = dir.as_ref().unwrap_or(&config.policies.dir);
-            policies_in(dir, &sections, &config.pool_names(), &mut report);
+            let enabled = config.plugins.enabled.as_deref();
+            let found = plugins(plugins_dir, enabled, Some(&config), &mut report);
+            match config.policies_folder().filter(|_| dir.is_none()) {
+                Some(missing) => report.errors.push(Finding::from(&missing)),
+                None => {
+                    let dir = dir.as_ref().unwrap_or(&config.policies.dir);
+                    policies_in(dir, &found.sections, &config.pool_names(), &mut report);
+                }
+            }
         }
         (Err(_), Some(dir), Some(plugins_dir)) => {
-            let (sections, ..) = plugins(plugins_dir, None, &mut report);
-            policies_in(dir, &sections, &pools_of(dir), &mut report);
+            let found = plugins(plugins_dir, None, None, &mut report);
+            policies_in(dir, &found.sections, &pools_of(dir), &mut report);
         }
         (Err(errors), ..) => report.errors.extend(errors.iter().map(Finding::from)),
     }
-    report.print(cli.global.json, out)
+    report.print(check.output.json, out)
 }
 
 /// The pools that have a file of their own.

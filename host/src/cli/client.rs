@@ -61,7 +61,8 @@ impl Client {
     }
 
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
-        let mut request = self.agent.delete(self.url(path));
+        // Without a body, but what changes something says that it is no page's doing.
+        let mut request = self.agent.delete(self.url(path)).header("Content-Type", "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }

@@ -9,6 +9,7 @@ mod client;
 mod documents;
 mod logging;
 mod table;
+mod users;
 mod verbs;
 
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{Cli, Command, PluginCommand, PolicyCommand};
+use self::arguments::{Cli, Command, PluginCommand, PolicyCommand, Remote};
 use self::client::Client;
 use crate::config::{self, Config};
 
@@ -77,21 +78,28 @@ fn execute(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let client = || Client::new(&cli.global.admin, token.as_deref());
+    let client = |remote: &Remote| Client::new(&remote.admin, token.as_deref());
     match &cli.command {
         Command::Run(run) => start(cli, run, err),
         Command::Check(run) => check::whole(cli, run, out),
-        Command::Orbit(verb) => verbs::orbit(verb, &client()?, cli.global.json, out),
-        Command::User(verb) => verbs::user(verb, &client()?, cli.global.json, out),
-        Command::Call(verb) => verbs::call(verb, &client()?, cli.global.json, out),
+        Command::Orbit { remote, verb } => verbs::orbit(verb, &client(remote)?, remote.output.json, out),
+        Command::User { remote, verb } => users::user(verb, &client(remote)?, remote.output.json, out),
+        Command::Call { remote, verb } => verbs::call(verb, &client(remote)?, remote.output.json, out),
         Command::Policy(PolicyCommand::Check(policy)) => check::policies(cli, policy, out),
-        Command::Policy(PolicyCommand::Status) => verbs::policy_status(&client()?, cli.global.json, out),
-        Command::Plugin(PluginCommand::List) => verbs::plugins(&client()?, cli.global.json, out),
-        Command::Plugin(PluginCommand::Info { plugin }) => {
+        Command::Policy(PolicyCommand::Status(remote)) => {
+            verbs::policy_status(&client(remote)?, remote.output.json, out)
+        }
+        Command::Plugin(PluginCommand::List(remote)) => {
+            verbs::plugins(&client(remote)?, remote.output.json, out)
+        }
+        Command::Plugin(PluginCommand::Reload { remote, name }) => {
+            verbs::plugin_reload(name, &client(remote)?, remote.output.json, out)
+        }
+        Command::Plugin(PluginCommand::Info { remote, plugin }) => {
             if looks_like_a_file(plugin) {
-                check::plugin_file(Path::new(plugin), cli.global.json, out)
+                check::plugin_file(Path::new(plugin), remote.output.json, out)
             } else {
-                verbs::plugin(plugin, &client()?, cli.global.json, out)
+                verbs::plugin(plugin, &client(remote)?, remote.output.json, out)
             }
         }
         Command::Completions { shell } => documents::completions(*shell, out),

@@ -76,10 +76,10 @@ fn every_verb_of_this_version_is_there_and_no_other() {
         run:
         check:
         orbit: list|add|set|remove|occupants|export
-        user: list|show|set|unset-pickup
+        user: list|show|add|remove|set|unset-pickup
         call: list|show|park|retrieve|hangup
         policy: check|status
-        plugin: list|info
+        plugin: list|reload|info
         completions:
         manpage:
     "#]]
@@ -100,9 +100,18 @@ fn every_verb_says_what_it_does() {
 
 #[test]
 fn wrong_usage_is_status_2_and_help_is_status_0() {
-    for line in
-        [&["orbit", "lsit"][..], &["orbit", "set", "east"], &["call", "show", "x"], &["--nonsense"], &[]]
-    {
+    for line in [
+        &["orbit", "lsit"][..],
+        &["orbit", "set", "east"],
+        &["user", "set", "alice"],
+        &["user", "set", "alice", "--password", "s3cret"],
+        &["call", "show", "x"],
+        // Not offered where it would be ignored.
+        &["run", "--json"],
+        &["check", "--admin", "http://127.0.0.1:1"],
+        &["--nonsense"],
+        &[],
+    ] {
         let said = say(line, None);
         assert_eq!(said.status, 2, "{line:?}");
         assert!(!said.err.is_empty() && said.out.is_empty());
@@ -206,7 +215,7 @@ fn lists_are_json_for_programs() {
     }
     for line in ["user show alice", "call show 7", "policy status", "plugin info call-park", "call hangup 7"]
     {
-        let said = host.say(&format!("--json {line}"));
+        let said = host.say(&format!("{line} --json"));
         assert!(serde_json::from_str::<serde_json::Value>(&said.out).unwrap().is_object(), "{line}");
     }
 }
@@ -423,9 +432,31 @@ fn check_goes_on_to_plugins_and_policies() {
     office.write("switchyard.toml", &format!("{CONFIG}[plugins]\nenabled = [\"group-pikcup\"]\n"));
     office.write("policies/default.lua", "return {}\n");
     let said = office.say("check");
-    assert!(said.err.contains("the plugin group-pikcup is enabled, but no library"), "{}", said.err);
+    assert!(
+        said.err.contains(
+            "OFFICE/switchyard.toml:5:12: plugins.enabled: no library in OFFICE/plugins is the plugin group-pikcup, \
+             did you mean group-pickup?"
+        ),
+        "{}",
+        said.err
+    );
     assert!(said.err.contains("OFFICE/var: this is not a folder"), "{}", said.err);
     assert!(said.out.contains("warning: OFFICE/music: there is no such folder"), "{}", said.out);
+}
+
+#[test]
+fn check_names_the_place_of_a_folder_that_is_not_there_and_what_it_may_be_called() {
+    let office = Office::new();
+    for folder in ["plugins", "policies"] {
+        office.write("switchyard.toml", &format!("{CONFIG}[{folder}]\ndir = \"x{folder}\"\n"));
+        for verb in ["check", "policy check"] {
+            let said = office.say(verb);
+            let expected = format!(
+                "OFFICE/switchyard.toml:5:7: {folder}.dir: there is no folder OFFICE/x{folder}, did you mean {folder}?\n"
+            );
+            assert_eq!((said.status, said.err), (1, expected), "{verb}");
+        }
+    }
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::arguments::{CallCommand, OrbitCommand, UserCommand};
+use super::arguments::{CallCommand, OrbitCommand};
 use super::client::{Client, segment};
 use super::table;
 
-type Done = Result<(), Failure>;
+pub(super) type Done = Result<(), Failure>;
 
 pub(super) fn orbit(verb: &OrbitCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
     match verb {
@@ -96,62 +96,6 @@ fn export(ranges: &Value) -> String {
         }
     }
     file
-}
-
-pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
-    match verb {
-        UserCommand::List => {
-            let columns: [Column<'_>; 7] = [
-                ("USER", &|u| text(&u["name"])),
-                ("EXTENSION", &|u| text(&u["extension"])),
-                ("NAME", &|u| text(&u["display"])),
-                ("POOL", &|u| text(&u["pool"])),
-                ("PICKUP GROUP", &|u| text(&u["pickup_group"])),
-                ("MAY PARK", &|u| yes_no(&u["may_park"])),
-                ("PHONES", &|u| u["bindings"].as_array().map_or(0, Vec::len).to_string()),
-            ];
-            show_list(&client.get("users")?, json, out, "There are no users.", &columns)
-        }
-        UserCommand::Show { name } => show_user(&client.get(&format!("users/{}", segment(name)))?, json, out),
-        UserCommand::Set { name, may_park, may_retrieve, pickup_group, extension, display } => {
-            let mut change =
-                present([("pickup_group", pickup_group), ("extension", extension), ("display", display)]);
-            for (key, value) in [("may_park", may_park), ("may_retrieve", may_retrieve)] {
-                if let Some(value) = value {
-                    change.insert(key.to_owned(), json!(value));
-                }
-            }
-            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
-        }
-        UserCommand::UnsetPickup { name } => {
-            let change = json!({ "pickup_group": null });
-            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
-        }
-    }
-}
-
-fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {
-    if json {
-        return Ok(writeln!(out, "{user:#}")?);
-    }
-    let mut pairs = vec![
-        ("user", text(&user["name"])),
-        ("extension", text(&user["extension"])),
-        ("name", text(&user["display"])),
-        ("pool", text(&user["pool"])),
-        ("pickup group", text(&user["pickup_group"])),
-        ("may park", yes_no(&user["may_park"])),
-        ("may retrieve", yes_no(&user["may_retrieve"])),
-    ];
-    let now_ms = now_ms();
-    for binding in user["bindings"].as_array().into_iter().flatten() {
-        let left = between(Some(now_ms), binding["expires"].as_u64());
-        pairs.push((
-            "phone",
-            format!("{} at {}, for {left}", text(&binding["contact"]), text(&binding["flow"])),
-        ));
-    }
-    Ok(table::print_pairs(out, &pairs)?)
 }
 
 pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
@@ -257,6 +201,11 @@ pub(super) fn plugins(client: &Client, json: bool, out: &mut dyn Write) -> Done 
     Ok(())
 }
 
+pub(super) fn plugin_reload(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    let plugin = client.post(&format!("plugins/{}/reload", segment(name)), json!({}))?;
+    done(&plugin, json, out, &format!("{name} {} runs", text(&plugin["version"])))
+}
+
 pub(super) fn plugin(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {
     show_plugin(&client.get(&format!("plugins/{}", segment(name)))?, json, out)
 }
@@ -275,9 +224,15 @@ pub(super) fn show_plugin(object: &Value, json: bool, out: &mut dyn Write) -> Do
 }
 
 /// A column: its title, and what it shows of an element.
-type Column<'a> = (&'static str, &'a dyn Fn(&Value) -> String);
+pub(super) type Column<'a> = (&'static str, &'a dyn Fn(&Value) -> String);
 
-fn show_list(list: &Value, json: bool, out: &mut dyn Write, empty: &str, columns: &[Column<'_>]) -> Done {
+pub(super) fn show_list(
+    list: &Value,
+    json: bool,
+    out: &mut dyn Write,
+    empty: &str,
+    columns: &[Column<'_>],
+) -> Done {
     if json {
         return Ok(writeln!(out, "{list:#}")?);
     }
@@ -291,7 +246,7 @@ fn show_list(list: &Value, json: bool, out: &mut dyn Write, empty: &str, columns
     Ok(table::print(out, &head, &rows)?)
 }
 
-fn done(answer: &Value, json: bool, out: &mut dyn Write, words: &str) -> Done {
+pub(super) fn done(answer: &Value, json: bool, out: &mut dyn Write, words: &str) -> Done {
     if json { Ok(writeln!(out, "{answer:#}")?) } else { Ok(writeln!(out, "{}", table::printable(words))?) }
 }
 
@@ -299,12 +254,12 @@ fn one(value: Value) -> Value {
     Value::Array(vec![value])
 }
 
-fn present<const N: usize>(fields: [(&str, &Option<String>); N]) -> Map<String, Value> {
+pub(super) fn present<const N: usize>(fields: [(&str, &Option<String>); N]) -> Map<String, Value> {
     fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_deref()?)))).collect()
 }
 
 /// A value without JSON's quotes; nothing for null; lists with commas.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -313,7 +268,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn yes_no(value: &Value) -> String {
+pub(super) fn yes_no(value: &Value) -> String {
     match value {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
@@ -328,7 +283,7 @@ fn party(leg: &Value) -> String {
 }
 
 /// The time from one moment to another, both in milliseconds: `1m20s`. Empty if one is missing.
-fn between(from_ms: Option<u64>, to_ms: Option<u64>) -> String {
+pub(super) fn between(from_ms: Option<u64>, to_ms: Option<u64>) -> String {
     let (Some(from), Some(to)) = (from_ms, to_ms) else { return String::new() };
     let seconds = to.saturating_sub(from) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -343,7 +298,7 @@ fn between(from_ms: Option<u64>, to_ms: Option<u64>) -> String {
     clippy::disallowed_methods,
     reason = "the command line runs beside the engine, which never reads a clock"
 )]
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

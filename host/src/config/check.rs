@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_spanned::Spanned;
 
-use super::error::near;
 use super::read::{Report, Section, Span};
 use super::*;
+use crate::near::did_you_mean;
 use crate::orbit::{RangeFault, Ranges};
 
 /// A value and where it stands.
@@ -47,6 +47,8 @@ pub(super) struct Draft {
     /// Users and the numbers they are reached at: extensions, and names that are dialled alike.
     pub reached_at: Vec<(String, Mark)>,
     pub groups: Vec<Mark>,
+    pub folders: Vec<Mark>,
+    pub enabled: Vec<Mark>,
     pub trunks: Vec<Mark>,
     pub trunk_references: Vec<Mark>,
 }
@@ -96,6 +98,8 @@ impl Draft {
             extensions: Vec::new(),
             reached_at: Vec::new(),
             groups: Vec::new(),
+            folders: Vec::new(),
+            enabled: Vec::new(),
             trunks: Vec::new(),
             trunk_references: Vec::new(),
         }
@@ -109,6 +113,8 @@ impl Draft {
         Places {
             kinds: self.ranges.iter().map(|range| place(&range.kind)).collect(),
             reached_at: self.reached_at.iter().map(|(_, mark)| place(mark)).collect(),
+            folders: self.folders.iter().map(place).collect(),
+            enabled: self.enabled.iter().map(place).collect(),
         }
     }
 
@@ -152,7 +158,7 @@ fn unique<'a>(report: &Report<'_>, marks: impl Iterator<Item = &'a Mark>) {
 fn references(report: &Report<'_>, references: &[Mark], targets: &[Mark], what: &str) {
     for reference in references {
         if !targets.iter().any(|target| target.text == reference.text) {
-            let near = near(&reference.text, targets.iter().map(|target| target.text.as_str()));
+            let near = did_you_mean(&reference.text, targets.iter().map(|target| target.text.as_str()));
             let known = match (near.as_str(), targets) {
                 ("", []) => format!(", and the file has no [[{what}s]]"),
                 ("", _) => {
@@ -175,7 +181,7 @@ fn pools(report: &Report<'_>, draft: &Draft) {
         // The host's own pool is then the only one.
         let own = &draft.config.host.pool;
         for mark in draft.pool_references.iter().filter(|mark| mark.text != *own) {
-            let near = near(&mark.text, [own.as_str()]);
+            let near = did_you_mean(&mark.text, [own.as_str()]);
             report.error(
                 mark.span.clone(),
                 &mark.key,
@@ -190,7 +196,7 @@ fn pools(report: &Report<'_>, draft: &Draft) {
         let backups: Vec<&Mark> = draft.backups.iter().map(|(_, backup)| backup).collect();
         for (pool, backup) in &draft.backups {
             let Some(_) = draft.pools.iter().find(|other| other.text == backup.text) else {
-                let near = near(&backup.text, draft.pools.iter().map(|pool| pool.text.as_str()));
+                let near = did_you_mean(&backup.text, draft.pools.iter().map(|pool| pool.text.as_str()));
                 report.error(
                     backup.span.clone(),
                     &backup.key,

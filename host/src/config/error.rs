@@ -41,23 +41,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-/// `, did you mean X?` for the nearest of `known`, or nothing if none is near.
-pub(super) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let length = word.chars().count();
-    let nearest = known
-        .into_iter()
-        .map(|candidate| {
-            // Half a word is as good as a misspelt one: `bindings` for `bindings_per_user`.
-            let begun = length >= 3 && candidate.starts_with(word);
-            (if begun { 1 } else { strsim::damerau_levenshtein(word, candidate) }, candidate)
-        })
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        // A third of the word may be wrong; more is a different word.
-        Some((distance, candidate)) if distance <= (length / 3).max(1) => {
-            format!(", did you mean {candidate}?")
-        }
-        _ => String::new(),
-    }
-}

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
-pub(crate) use words::number as check_number;
 pub use words::{Advertise, Listen, Network, Secret};
+pub(crate) use words::{name as check_name, number as check_number};
 
 use crate::admin::RangeSpec;
+use crate::near::did_you_mean;
 use crate::net::Protocol;
 
 /// The kind of range whose numbers hold one parked call each.
@@ -62,13 +63,17 @@ pub struct Config {
     places: Places,
 }
 
-/// Where values stand that only the plugins can judge.
+/// Where values stand that only the plugins, or the disk, can judge.
 #[derive(Clone, Debug, Default)]
 struct Places {
     /// The kinds of `[[orbits]]`.
     kinds: Vec<Place>,
     /// The names and extensions of `[[users]]`.
     reached_at: Vec<Place>,
+    /// Folders.
+    folders: Vec<Place>,
+    /// The names under `plugins.enabled`.
+    enabled: Vec<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -333,7 +338,7 @@ impl Config {
         let wrong = |place: &Place, message| ConfigError { message, ..place.error.clone() };
         let known = || kinds.iter().map(String::as_str);
         let orphans = self.places.kinds.iter().filter(|place| !kinds.contains(&place.text)).map(|place| {
-            let mut near = error::near(&place.text, known());
+            let mut near = did_you_mean(&place.text, known());
             if near.is_empty() && !kinds.is_empty() {
                 near = format!("; there are {}", kinds.join(", "));
             }
@@ -349,6 +354,44 @@ impl Config {
         let mut errors: Vec<ConfigError> = orphans.chain(hidden).collect();
         errors.sort();
         errors
+    }
+
+    /// What is wrong with an enabled plugin, at the place where the file names it.
+    pub fn of_plugin(&self, name: &str, message: String) -> ConfigError {
+        let place = self.places.enabled.iter().find(|place| place.text == name);
+        self.placed(place, "plugins.enabled", message)
+    }
+
+    /// What is wrong if there is no folder for the plugins.
+    pub fn plugins_folder(&self) -> Option<ConfigError> {
+        self.folder("plugins.dir", &self.plugins.dir)
+    }
+
+    /// What is wrong if there is no folder for the policies.
+    pub fn policies_folder(&self) -> Option<ConfigError> {
+        self.folder("policies.dir", &self.policies.dir)
+    }
+
+    fn folder(&self, key: &str, dir: &Path) -> Option<ConfigError> {
+        if dir.is_dir() {
+            return None;
+        }
+        let beside = dir.parent().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+        let folders = beside.filter(|entry| entry.path().is_dir());
+        let names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let near = did_you_mean(name, names.iter().map(String::as_str));
+        let message = format!("there is no folder {}{near}", dir.display());
+        let place = self.places.folders.iter().find(|place| place.error.key == key);
+        Some(self.placed(place, key, message))
+    }
+
+    /// What is left to its default has no place in the file.
+    fn placed(&self, place: Option<&Place>, key: &str, message: String) -> ConfigError {
+        match place {
+            Some(place) => ConfigError { message, ..place.error.clone() },
+            None => ConfigError { file: self.file.clone(), position: None, key: key.to_owned(), message },
+        }
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, near};
+use super::error::ConfigError;
 use super::words;
+use crate::near::did_you_mean;
 
 /// A place in the file, in bytes.
 pub(super) type Span = Range<usize>;
@@ -174,7 +175,7 @@ impl<'a, 'i> Section<'a, 'i> {
         let expected = names.join(" or ");
         self.parsed(key, &expected, |text| {
             words.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-                let near = near(text, words.iter().map(|(name, _)| *name));
+                let near = did_you_mean(text, words.iter().map(|(name, _)| *name));
                 format!("expected {expected}, found {text:?}{near}")
             })
         })
@@ -310,7 +311,7 @@ impl<'a, 'i> Section<'a, 'i> {
         for name in self.table.into_iter().flat_map(|table| table.keys()) {
             let text = name.get_ref().as_ref();
             if !self.known.contains(&text) {
-                let near = near(text, self.known.iter().copied());
+                let near = did_you_mean(text, self.known.iter().copied());
                 let known = if near.is_empty() {
                     let mut known = self.known.clone();
                     known.sort_unstable();

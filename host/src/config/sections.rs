@@ -26,10 +26,12 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     reader.draft.config.sip = reader.sip(&mut section);
     section.finish();
     let mut section = root.section("plugins");
-    reader.draft.config.plugins = Plugins {
-        dir: reader.folder(&mut section, "dir", "plugins"),
-        enabled: section.list("enabled", "a list of plugin names", words::name).map(inner),
-    };
+    let dir = reader.folder(&mut section, "dir", "plugins");
+    let enabled = section.list("enabled", "a list of plugin names", words::name);
+    for name in enabled.iter().flatten() {
+        reader.draft.enabled.push(Mark::of(&section, "enabled", name));
+    }
+    reader.draft.config.plugins = Plugins { dir, enabled: enabled.map(inner) };
     section.finish();
     let mut section = root.section("policies");
     reader.draft.config.policies = Policies { dir: reader.folder(&mut section, "dir", "policies") };
@@ -104,7 +106,7 @@ fn store(section: &mut Section<'_, '_>) -> Store {
                     .to_owned())
             }
             other => {
-                let near = super::error::near(other, ["embedded", "memory"]);
+                let near = did_you_mean(other, ["embedded", "memory"]);
                 Err(format!("expected \"embedded\" or \"memory\", found {other:?}{near}"))
             }
         })
@@ -120,9 +122,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn folder(&self, section: &mut Section<'_, '_>, key: &'static str, default: &str) -> PathBuf {
-        let path = section.parsed(key, "a folder", text).map(Spanned::into_inner);
-        self.folder.join(path.as_deref().unwrap_or(default))
+    fn folder(&mut self, section: &mut Section<'_, '_>, key: &'static str, default: &str) -> PathBuf {
+        let path = section.parsed(key, "a folder", text);
+        if let Some(path) = &path {
+            self.draft.folders.push(Mark::of(section, key, path));
+        }
+        self.folder.join(path.map_or_else(|| default.to_owned(), Spanned::into_inner))
     }
 
     /// A key that names a pool; without it the host's own.

@@ -181,7 +181,7 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 }
 
 /// A name of ours: of a host, pool, range, trunk or user.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'+');
     if (1..=64).contains(&text.len())
         && text.bytes().all(fine)

@@ -10,11 +10,13 @@ use super::record::StoreOwner;
 use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
 use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, RingsNow, State};
-use crate::config::KIND_GROUP_PICKUP;
+use crate::config::{KIND_GROUP_PICKUP, Secret};
 use crate::directory::User;
+use crate::near::did_you_mean;
 use crate::orbit;
+use crate::plugin::LoadError;
 use crate::sip::Status;
-use crate::store::{Change, Durability, Operation, Record, Transaction};
+use crate::store::{Change, Durability, Expect, Operation, Record, Transaction};
 
 impl Engine {
     pub(super) fn administer(&mut self, request: AdminId, what: Request) {
@@ -36,29 +38,51 @@ impl Engine {
             Request::Ranges => Ok(self.list_ranges()),
             Request::PutRange(spec) => match self.put_range(&spec) {
                 Ok(operation) => {
-                    self.write_for(request, operation, json!(spec));
+                    self.write_for(request, Vec::new(), operation, json!(spec));
                     return;
                 }
                 Err(refused) => Err(refused),
             },
             Request::RemoveRange { name, force } => match self.remove_range(&name, force) {
                 Ok(operation) => {
-                    self.write_for(request, operation, json!({}));
+                    self.write_for(request, Vec::new(), operation, json!({}));
                     return;
                 }
                 Err(refused) => Err(refused),
             },
             Request::Occupants => Ok(self.list_occupants()),
             Request::Users => Ok(self.list_users()),
-            Request::SetUser { name, change } => match self.set_user(&name, &change) {
-                Ok((user, operation)) => {
-                    self.write_for(request, operation, user);
+            Request::AddUser { name, pool, password, change } => {
+                match self.add_user(&name, pool, &password, &change) {
+                    Ok((user, operation)) => {
+                        // Of two who add the same at once, one is told.
+                        self.write_for(request, vec![(User::key(&name), Expect::Absent)], operation, user);
+                        return;
+                    }
+                    Err(refused) => Err(refused),
+                }
+            }
+            Request::RemoveUser { name } => match self.known_user(&name) {
+                Ok(user) => {
+                    let operation = Operation::Delete { key: User::key(&user.name) };
+                    self.write_for(request, Vec::new(), operation, json!({}));
                     return;
                 }
                 Err(refused) => Err(refused),
             },
+            Request::SetUser { name, change, password } => {
+                match self.set_user(&name, &change, password.as_ref()) {
+                    Ok((user, operation)) => {
+                        // One that is removed at the same moment stays removed.
+                        self.write_for(request, vec![(User::key(&name), Expect::Present)], operation, user);
+                        return;
+                    }
+                    Err(refused) => Err(refused),
+                }
+            }
             Request::PolicyStatus => Ok(self.policies.borrow().status()),
             Request::Plugins => Ok(self.plugins.list()),
+            Request::ReloadPlugin { name } => self.reload_plugin(&name),
             Request::Status => Ok(json!({
                 "ready": !self.draining,
                 "draining": self.draining,
@@ -75,7 +99,13 @@ impl Engine {
     }
 
     /// Writes one record; the change is made, and the request answered, when it is stored.
-    fn write_for(&mut self, request: AdminId, operation: Operation, answer: Value) {
+    fn write_for(
+        &mut self,
+        request: AdminId,
+        expect: Vec<(String, Expect)>,
+        operation: Operation,
+        answer: Value,
+    ) {
         let change = match &operation {
             Operation::Put { key, value } => {
                 Change { key: key.clone(), record: Some(Record { value: value.clone(), revision: 0 }) }
@@ -83,7 +113,7 @@ impl Engine {
             Operation::Delete { key } => Change { key: key.clone(), record: None },
         };
         let transaction =
-            Transaction { expect: Vec::new(), operations: vec![operation], durability: Durability::Durable };
+            Transaction { expect, operations: vec![operation], durability: Durability::Durable };
         self.write(transaction, StoreOwner::Admin { request, answer, change });
     }
 
@@ -239,6 +269,22 @@ impl Engine {
         self.core.emit(Output::Admin { request, answer });
     }
 
+    /// New flows start in the new copy at once; those at rest come after as the old copy hands them over.
+    fn reload_plugin(&mut self, name: &str) -> Result<Value, Refused> {
+        let new = self.plugins.reload(self.core.now, name).map_err(|error| match error {
+            LoadError::NotRunning { .. } => not_found(error.to_string()),
+            _ => conflict(&error.to_string()),
+        })?;
+        self.orbits.grant(new, self.plugins.kinds_of(new));
+        let list = self.plugins.list();
+        let running = |plugin: &&Value| plugin["name"] == name && plugin["state"] == "running";
+        let plugin = list.as_array().into_iter().flatten().find(running).cloned().unwrap_or_default();
+        let detail =
+            json!({ "plugin": name, "version": plugin["version"], "generation": plugin["generation"] });
+        self.core.event("plugin.reloaded", None, None, detail);
+        Ok(plugin)
+    }
+
     fn list_ranges(&self) -> Value {
         let rows = self.orbits.ranges().iter().map(|range| {
             let occupied = self.orbits.used(range).calls;
@@ -315,14 +361,63 @@ impl Engine {
         })
     }
 
-    fn set_user(
-        &mut self,
+    /// The user of that name.
+    fn known_user(&self, name: &str) -> Result<&User, Refused> {
+        self.directory.user(name).ok_or_else(|| {
+            let near = did_you_mean(name, self.directory.iter().map(|user| user.name.as_str()));
+            not_found(format!("there is no user {name:?}{near}"))
+        })
+    }
+
+    /// Whether a user may be reached at `number`, its name or its extension.
+    fn check_reached_at(&self, user: &str, number: &str) -> Result<(), Refused> {
+        if let Some(other) = self.directory.resolve(number).filter(|other| other.name != user) {
+            return Err(conflict(&format!("{number} belongs to {}", other.name)));
+        }
+        if self.plugins.for_service(number).is_some() {
+            let text = format!("{number:?} is a service of a plugin, so nobody could be reached there");
+            return Err(bad(text));
+        }
+        self.orbits.ranges().check_extension(user, number).map_err(|error| bad(error.to_string()))
+    }
+
+    fn add_user(
+        &self,
         name: &str,
+        pool: Option<String>,
+        password: &Secret,
         change: &serde_json::Map<String, Value>,
     ) -> Result<(Value, Operation), Refused> {
-        let Some(mut user) = self.directory.user(name).cloned() else {
-            return Err(not_found(format!("there is no user {name}")));
-        };
+        if self.directory.user(name).is_some() {
+            return Err(conflict(&format!("there is a user {name:?} already")));
+        }
+        self.check_reached_at(name, name)?;
+        let pools = self.config.pool_names();
+        let pool = pool.unwrap_or_else(|| self.config.host.pool.clone());
+        if !pools.contains(&pool) {
+            let near = did_you_mean(&pool, pools.iter().map(String::as_str));
+            return Err(bad(format!("there is no pool {pool:?}{near}")));
+        }
+        let user = User { name: name.to_owned(), pool, may_retrieve: true, ..User::default() };
+        self.changed(user, change, Some(password))
+    }
+
+    fn set_user(
+        &self,
+        name: &str,
+        change: &serde_json::Map<String, Value>,
+        password: Option<&Secret>,
+    ) -> Result<(Value, Operation), Refused> {
+        self.changed(self.known_user(name)?.clone(), change, password)
+    }
+
+    /// A user with some fields changed, as it is shown and as it is stored.
+    fn changed(
+        &self,
+        mut user: User,
+        change: &serde_json::Map<String, Value>,
+        password: Option<&Secret>,
+    ) -> Result<(Value, Operation), Refused> {
         for (key, value) in change {
             let text = || match value {
                 Value::Null => Ok(None),
@@ -351,26 +446,20 @@ impl Engine {
                 "extension" => {
                     let extension = text()?;
                     if let Some(extension) = &extension {
-                        let taken = self.directory.resolve(extension).filter(|other| other.name != name);
-                        if let Some(other) = taken {
-                            return Err(conflict(&format!("{extension} belongs to {}", other.name)));
-                        }
-                        self.orbits
-                            .ranges()
-                            .check_extension(name, extension)
-                            .map_err(|error| bad(error.to_string()))?;
+                        self.check_reached_at(&user.name, extension)?;
                     }
                     user.extension = extension;
                 }
                 other => {
                     const KEYS: [&str; 5] =
                         ["may_park", "may_retrieve", "display", "pickup_group", "extension"];
-                    return Err(bad(format!(
-                        "{other}: unknown key; these can be changed: {}",
-                        KEYS.join(", ")
-                    )));
+                    let near = did_you_mean(other, KEYS);
+                    return Err(bad(format!("{other}: unknown key{near}")));
                 }
             }
+        }
+        if let Some(password) = password {
+            user.set_password(&self.config.sip.domain, password.reveal());
         }
         let operation = user.put();
         Ok((self.user_row(&user), operation))

@@ -372,15 +372,6 @@ fn length_hint(from: &Number, to: &Number) -> String {
     }
 }
 
-/// The candidate closest to `text`, if one is close enough to be a slip.
-pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(&text.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::number::Number;
-use super::range::{POOL_SIZE_MAX, Range, RangeError, RangeFault, nearest};
+use super::range::{POOL_SIZE_MAX, Range, RangeError, RangeFault};
 use crate::admin::RangeSpec;
+use crate::near::nearest;
 use crate::store::keys::{Key, range_key};
 use crate::store::{Change, Operation, Record, Snapshot};
 
@@ -54,11 +55,11 @@ impl Ranges {
         let range = Range::new(spec)?;
         let wrong = |fault| Err(RangeError { range: spec.name.clone(), fault });
         if !kinds.contains(&spec.kind) {
-            let near = nearest(&spec.kind, kinds.iter().map(String::as_str));
+            let near = nearest(&spec.kind, kinds.iter().map(String::as_str)).map(str::to_owned);
             return wrong(RangeFault::UnknownKind { kind: spec.kind.clone(), near });
         }
         if !pools.contains(&spec.pool) {
-            let near = nearest(&spec.pool, pools.iter().map(String::as_str));
+            let near = nearest(&spec.pool, pools.iter().map(String::as_str)).map(str::to_owned);
             return wrong(RangeFault::UnknownPool { pool: spec.pool.clone(), near });
         }
         if let Some(other) = self.overlapping(&range) {
@@ -138,7 +139,9 @@ impl Ranges {
     pub fn expect(&self, name: &str) -> Result<&Range, RangeError> {
         self.get(name).ok_or_else(|| RangeError {
             range: name.to_string(),
-            fault: RangeFault::Unknown { near: nearest(name, self.ranges.keys().map(String::as_str)) },
+            fault: RangeFault::Unknown {
+                near: nearest(name, self.ranges.keys().map(String::as_str)).map(str::to_owned),
+            },
         })
     }
 

@@ -84,12 +84,22 @@ pub enum LoadError {
         other_file: String,
     },
     /// Enabled in the configuration, but there is no such library.
-    #[error("the plugin {name} is enabled, but no library in {dir} has that name", dir = dir.display())]
+    #[error("no library in {dir} is the plugin {name}{near}", dir = dir.display())]
     Missing {
         /// The name.
         name: String,
         /// The plugin directory.
         dir: PathBuf,
+        /// `, did you mean X?` if one of the libraries has a name like it.
+        near: String,
+    },
+    /// No plugin of that name runs.
+    #[error("no plugin {name} runs here{near}")]
+    NotRunning {
+        /// The name.
+        name: String,
+        /// `, did you mean X?` if one has a name like it.
+        near: String,
     },
     /// Its `create` returned nothing.
     #[error("{name} could not be started: it made no instance; its own log lines may say why")]

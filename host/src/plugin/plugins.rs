@@ -20,6 +20,7 @@ use super::error::LoadError;
 use super::library::{self, Opened};
 use super::receiver::{Ear, PolicySource, Shared};
 use super::watchdog::{Watch, Watchdog, event_name};
+use crate::near::did_you_mean;
 use crate::time::Now;
 
 /// Called, from any thread, when a plugin asks to be woken: see [`Plugins::on_wake`].
@@ -35,16 +36,11 @@ pub struct Plugins {
     /// What was found and not taken.
     refused: Vec<LoadError>,
     next_instance: u32,
-    source: Option<Source>,
+    /// Where the copies of libraries go; none if the plugins are linked.
+    copies_dir: Option<PathBuf>,
     on_wake: OnWake,
     watch: Arc<Watch>,
     shared: Option<Rc<Shared>>,
-}
-
-/// Where libraries come from and where their copies go.
-struct Source {
-    dir: PathBuf,
-    copies: PathBuf,
 }
 
 /// A loaded copy of a plugin. A reload makes a second one of the same name.
@@ -68,11 +64,12 @@ impl Plugins {
         let mut plugins = Plugins::empty();
         let copies = data_dir.join("plugins");
         library::clear_copies(&copies);
-        let source = Source { dir: dir.to_owned(), copies };
+        let mut there = Vec::new();
         match library::libraries_in(dir) {
             Ok(libraries) => {
                 for path in libraries {
-                    let taken = library::open(&path, &source.copies).and_then(|opened| {
+                    let taken = library::open(&path, &copies).and_then(|opened| {
+                        there.push(opened.description.name.clone());
                         let wanted = enabled.is_none_or(|names| names.contains(&opened.description.name));
                         if wanted { plugins.take(opened, Some(path)).map(drop) } else { Ok(()) }
                     });
@@ -85,10 +82,11 @@ impl Plugins {
         }
         for name in enabled.unwrap_or_default() {
             if plugins.copies.iter().all(|copy| copy.description.name != *name) {
-                plugins.refuse(LoadError::Missing { name: name.clone(), dir: dir.to_owned() });
+                let near = did_you_mean(name, there.iter().map(String::as_str));
+                plugins.refuse(LoadError::Missing { name: name.clone(), dir: dir.to_owned(), near });
             }
         }
-        plugins.source = Some(source);
+        plugins.copies_dir = Some(copies);
         plugins
     }
 
@@ -110,7 +108,7 @@ impl Plugins {
             copies: Vec::new(),
             refused: Vec::new(),
             next_instance: 0,
-            source: None,
+            copies_dir: None,
             on_wake: Arc::new(|_| {}),
             watch: Arc::default(),
             shared: None,
@@ -154,6 +152,12 @@ impl Plugins {
     /// The kinds of orbit ranges somebody handles.
     pub fn kinds(&self) -> Vec<String> {
         self.manifests().flat_map(|manifest| manifest.kinds.iter().cloned()).collect()
+    }
+
+    /// The kinds of orbit ranges that one instance handles.
+    pub fn kinds_of(&self, instance: InstanceId) -> Vec<String> {
+        let copy = self.copies.iter().find(|copy| copy.id == instance);
+        copy.map(|copy| copy.description.manifest.kinds.clone()).unwrap_or_default()
     }
 
     /// What the plugins declare.
@@ -235,20 +239,24 @@ impl Plugins {
 
     /// Takes a new copy of a plugin's library beside the running one: new flows start in the new copy, flows at
     /// rest end in the old one (`FlowEnd::Rested`) and are to be resumed in the new one. If the library is not
-    /// taken, everything is as before.
+    /// taken, everything is as before. Reads a file, for some milliseconds.
     pub fn reload(&mut self, now: Now, name: &str) -> Result<InstanceId, LoadError> {
-        let missing = |dir: PathBuf| LoadError::Missing { name: name.to_owned(), dir };
-        let dir = self.source.as_ref().map(|source| source.dir.clone()).unwrap_or_default();
-        let (Some(shared), Some(source)) = (self.shared.clone(), &self.source) else {
-            return Err(missing(dir));
+        let (Some(shared), Some(copies)) = (self.shared.clone(), &self.copies_dir) else {
+            return Err(self.not_running(name));
         };
         let old = self.copies.iter().position(|copy| !copy.retired && copy.description.name == name);
         let path = old.and_then(|old| self.copies[old].path.clone());
-        let (Some(old), Some(path)) = (old, path) else { return Err(missing(dir)) };
+        let (Some(old), Some(path)) = (old, path) else { return Err(self.not_running(name)) };
 
-        let opened = library::open(&path, &source.copies)?;
+        let opened = library::open(&path, copies)?;
         if opened.description.name != name {
             let what = format!("it is {} now, not {name}: load it instead", opened.description.title());
+            return Err(LoadError::Manifest { file: opened.description.file, what });
+        }
+        if opened.description.manifest.sections != self.copies[old].description.manifest.sections {
+            // The policies that run were checked against the old ones.
+            let what = "its settings and hooks are not those of the copy that runs, which takes a restart"
+                .to_owned();
             return Err(LoadError::Manifest { file: opened.description.file, what });
         }
         self.copies[old].retired = true;
@@ -291,6 +299,12 @@ impl Plugins {
         let refused =
             self.refused.iter().map(|error| json!({ "state": "refused", "error": error.to_string() }));
         Value::Array(copies.chain(refused).collect())
+    }
+
+    fn not_running(&self, name: &str) -> LoadError {
+        let running = self.copies.iter().filter(|copy| !copy.retired);
+        let near = did_you_mean(name, running.map(|copy| copy.description.name.as_str()));
+        LoadError::NotRunning { name: name.to_owned(), near }
     }
 
     // ---- inside -------------------------------------------------------------------------------------------

@@ -39,18 +39,6 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
-/// The word of `known` that `word` was probably meant to be.
-pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters may be wrong; a swapped pair counts once. More than that is a guess, not a help.
-    let most = word.chars().count().div_ceil(3);
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= most)
-        .min() // the nearest, and of equally near ones the first of the alphabet
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,14 +51,5 @@ mod tests {
         diagnostic.column = None;
         assert_eq!(diagnostic.to_string(), "a.lua:5: x: unknown key");
         assert_eq!(Diagnostic::of_file("a.lua", "empty").to_string(), "a.lua: empty");
-    }
-
-    #[test]
-    fn near_words_are_offered_and_far_ones_are_not() {
-        let known = ["pickup_timeout", "music_on_hold", "orbit_choice"];
-        assert_eq!(near("pickup_timout", known), Some("pickup_timeout"));
-        assert_eq!(near("muisc_on_hold", known), Some("music_on_hold"));
-        assert_eq!(near("volume", known), None);
-        assert_eq!(near("", known), None);
     }
 }

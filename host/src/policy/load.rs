@@ -12,13 +12,13 @@ use serde_json::Value as Json;
 
 use super::args::Trampolines;
 use super::budget::{Budget, Limits};
-use super::diagnostic::near;
 use super::fault::Fault;
 use super::layer::{Content, Layer, Leaf, Node, Origin, Tree};
 use super::sandbox::{Dice, Sandbox, caller};
 use super::scan::Scan;
 use super::schema::{Field, Fields, Schema, Shape};
 use super::{Bundle, Diagnostic, duration, resiliency};
+use crate::near::nearest;
 
 /// The file that speaks for pools without one of their own.
 const DEFAULT: &str = "default.lua";
@@ -283,7 +283,7 @@ impl Workshop {
         let file = format!("{name}.lua");
         if self.bundle.get(&file).is_none() {
             let known: Vec<&str> = self.bundle.names().filter_map(|file| file.strip_suffix(".lua")).collect();
-            let hint = match near(name, known.iter().copied()) {
+            let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => format!(", did you mean \"{near}\"?"),
                 None => format!("; there are {}", known.join(", ")),
             };

@@ -12,9 +12,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
 
 use super::budget::{Budget, Limits};
-use super::diagnostic::near;
 use super::layer::Layer;
 use super::strings;
+use crate::near::nearest;
 
 /// How the prelude calls itself in messages; see [`Fault`](super::fault::Fault).
 pub(crate) const PRELUDE: &str = "switchyard";
@@ -200,7 +200,7 @@ fn add_functions(
         if ABSENT.contains(&name.as_str()) {
             return Ok(format!("{name}: policies don't have it (README.md, Sandbox)"));
         }
-        Ok(match near(&name, known.borrow().iter().map(String::as_str)) {
+        Ok(match nearest(&name, known.borrow().iter().map(String::as_str)) {
             Some(near) => format!("unknown name {name}, did you mean {near}?"),
             None => format!("unknown name {name}"),
         })

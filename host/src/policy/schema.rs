@@ -7,8 +7,9 @@ use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 use switchyard_sdk::manifest::{Kind, Section, Setting};
 
-use super::diagnostic::{Diagnostic, near};
+use super::diagnostic::Diagnostic;
 use super::{duration, resiliency};
+use crate::near::nearest;
 
 /// Text settings go into SIP headers and displays; nothing there is longer.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -141,7 +142,7 @@ impl Fields {
     /// The complaint about a key that is not there.
     pub(crate) fn unknown(&self, path: &str, name: &str, what: &str) -> String {
         let known = self.0.keys().map(String::as_str);
-        match near(name, known.clone()) {
+        match nearest(name, known.clone()) {
             Some(word) => format!("{path}: unknown {what}, did you mean {word}?"),
             None => format!("{path}: unknown {what}; there are {}", list(known)),
         }
@@ -199,9 +200,8 @@ impl Field {
 
     fn hint(&self, given: &Given) -> Option<String> {
         match (self.shape.as_ref()?, given) {
-            (Shape::Word { words }, Given::Text(text)) => {
-                near(text, words.iter().map(String::as_str)).map(|word| format!(", did you mean \"{word}\"?"))
-            }
+            (Shape::Word { words }, Given::Text(text)) => nearest(text, words.iter().map(String::as_str))
+                .map(|word| format!(", did you mean \"{word}\"?")),
             (shape @ Shape::Duration { .. }, Given::Integer(number)) => {
                 let text = format!("{number}s");
                 shape.convert(&Given::Text(&text)).map(|_| format!(", did you mean \"{text}\"?"))

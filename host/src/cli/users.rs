@@ -1,0 +1,114 @@
+//! Users: the verbs, and how a password comes in without anybody seeing it.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::arguments::{UserCommand, UserSettings};
+use super::client::{Client, segment};
+use super::table;
+use super::verbs::{Column, Done, between, done, now_ms, present, show_list, text, yes_no};
+
+pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    match verb {
+        UserCommand::List => {
+            let columns: [Column<'_>; 7] = [
+                ("USER", &|u| text(&u["name"])),
+                ("EXTENSION", &|u| text(&u["extension"])),
+                ("NAME", &|u| text(&u["display"])),
+                ("POOL", &|u| text(&u["pool"])),
+                ("PICKUP GROUP", &|u| text(&u["pickup_group"])),
+                ("MAY PARK", &|u| yes_no(&u["may_park"])),
+                ("PHONES", &|u| u["bindings"].as_array().map_or(0, Vec::len).to_string()),
+            ];
+            show_list(&client.get("users")?, json, out, "There are no users.", &columns)
+        }
+        UserCommand::Show { name } => show_user(&client.get(&format!("users/{}", segment(name)))?, json, out),
+        UserCommand::Add { name, pool, settings, password_stdin } => {
+            let mut user = fields(settings);
+            user.extend(present([("pool", pool)]));
+            user.insert("name".to_owned(), json!(name));
+            user.insert("password".to_owned(), json!(password(name, *password_stdin)?));
+            show_user(&client.post("users", user)?, json, out)
+        }
+        UserCommand::Remove { name } => {
+            let answer = client.delete(&format!("users/{}", segment(name)))?;
+            done(&answer, json, out, &format!("user {name} removed"))
+        }
+        UserCommand::Set { name, settings, password: ask, password_stdin } => {
+            let mut change = fields(settings);
+            if *ask || *password_stdin {
+                change.insert("password".to_owned(), json!(password(name, *password_stdin)?));
+            }
+            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
+        }
+        UserCommand::UnsetPickup { name } => {
+            let change = json!({ "pickup_group": null });
+            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
+        }
+    }
+}
+
+fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {
+    if json {
+        return Ok(writeln!(out, "{user:#}")?);
+    }
+    let mut pairs = vec![
+        ("user", text(&user["name"])),
+        ("extension", text(&user["extension"])),
+        ("name", text(&user["display"])),
+        ("pool", text(&user["pool"])),
+        ("pickup group", text(&user["pickup_group"])),
+        ("may park", yes_no(&user["may_park"])),
+        ("may retrieve", yes_no(&user["may_retrieve"])),
+    ];
+    let now_ms = now_ms();
+    for binding in user["bindings"].as_array().into_iter().flatten() {
+        let left = between(Some(now_ms), binding["expires"].as_u64());
+        pairs.push((
+            "phone",
+            format!("{} at {}, for {left}", text(&binding["contact"]), text(&binding["flow"])),
+        ));
+    }
+    Ok(table::print_pairs(out, &pairs)?)
+}
+
+/// What was given of a user's settings.
+fn fields(settings: &UserSettings) -> Map<String, Value> {
+    let UserSettings { may_park, may_retrieve, pickup_group, extension, display } = settings;
+    let mut fields =
+        present([("pickup_group", pickup_group), ("extension", extension), ("display", display)]);
+    for (key, value) in [("may_park", may_park), ("may_retrieve", may_retrieve)] {
+        if let Some(value) = value {
+            fields.insert(key.to_owned(), json!(value));
+        }
+    }
+    fields
+}
+
+/// A password from the first line of standard input, or asked for twice on the terminal.
+fn password(user: &str, from_stdin: bool) -> Result<String, Failure> {
+    if from_stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        let password = line.trim_end_matches(['\r', '\n']);
+        return match password {
+            "" => Err(Failure("--password-stdin: expected a password on the first line".to_owned())),
+            password => Ok(password.to_owned()),
+        };
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt).map_err(|error| {
+            Failure(format!("the password cannot be asked for ({error}); give it with --password-stdin"))
+        })
+    };
+    let password = ask(&format!("Password of {user}: "))?;
+    if password.is_empty() {
+        return Err(Failure("expected a password".to_owned()));
+    }
+    if ask("Again: ")? != password {
+        return Err(Failure("the two differ".to_owned()));
+    }
+    Ok(password)
+}
