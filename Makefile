@@ -6,7 +6,7 @@ CONFIG ?= switchyard.toml
 # Lua is C and compiled in; Rust links with cc as well.
 BUILD_NEEDS = gcc+libc6-dev:cc
 # Real phones, a traffic generator, and ears: see tests/.
-TEST_NEEDS = sip-tester:sipp baresip-core:baresip linphone-cli:linphonec sox:sox tshark:tshark
+TEST_NEEDS = sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon sox:sox tshark:tshark
 
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.

@@ -6,6 +6,7 @@ mod administration;
 mod audio;
 mod baresip;
 mod host;
+mod linphone;
 mod program;
 mod sipp;
 

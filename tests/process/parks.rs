@@ -30,6 +30,28 @@ fn a_call_is_parked_by_transfer_and_retrieved_from_another_phone() {
     host.is_quiet();
 }
 
+/// The same over TCP: the host opens connections to who is called, and answers on those it was asked on.
+#[test]
+fn a_call_over_tcp_is_parked_and_retrieved() {
+    let host = Host::start();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|user| Line::register_over_tcp(&host, user));
+    let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
+    let parker = Script::new("bob")
+        .call("1001")
+        .refer("7001")
+        .notified("^SIP/2.0 100")
+        .notified("^SIP/2.0 200")
+        .hang_up();
+    let parker = bob.run(parker).succeeds();
+    assert!(parker.contains("SIP/2.0/TCP") && !parker.contains("SIP/2.0/UDP"), "{parker}");
+    assert_eq!(host.one_parked(), "7001");
+    assert!(alice.listen().is_audible(), "Alice hears music");
+    let retriever = carol.run(Script::new("carol").call("7001").pause(500).hang_up());
+    all_succeed([retriever, parked]);
+    assert!(host.parked().is_empty());
+    host.is_quiet();
+}
+
 /// An orbit of the parker's choice; he stays until the host ends his leg. An empty orbit is 404.
 #[test]
 fn a_call_is_parked_in_a_chosen_orbit_and_its_end_frees_the_orbit() {

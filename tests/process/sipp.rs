@@ -16,20 +16,39 @@ pub struct Line {
     host: String,
     user: String,
     port: u16,
+    transport: Transport,
     ear: Ear,
 }
 
+/// What a phone speaks over, in SIPp's words: one socket, or one connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
 impl Line {
+    fn new(host: &Host, user: &str, transport: Transport) -> Self {
+        Self { host: host.sip(), user: user.to_owned(), port: free_port(), transport, ear: Ear::open() }
+    }
+
     /// Registers a user's phone with digest.
     pub fn register(host: &Host, user: &str) -> Self {
-        let line = Self { host: host.sip(), user: user.to_owned(), port: free_port(), ear: Ear::open() };
+        let line = Self::new(host, user, Transport::Udp);
+        line.run(Script::new(user).register("200")).succeeds();
+        line
+    }
+
+    /// The same over TCP. Each script has a connection of its own, so the host opens one to the phone's port.
+    pub fn register_over_tcp(host: &Host, user: &str) -> Self {
+        let line = Self::new(host, user, Transport::Tcp);
         line.run(Script::new(user).register("200")).succeeds();
         line
     }
 
     /// A registration with a wrong password is refused as often as it is tried.
     pub fn is_refused(host: &Host, user: &str, password: &str) {
-        let line = Self { host: host.sip(), user: user.to_owned(), port: free_port(), ear: Ear::open() };
+        let line = Self::new(host, user, Transport::Udp);
         let script = Script { password: password.to_owned(), ..Script::new(user) };
         line.run(script.register("401")).succeeds();
     }
@@ -74,6 +93,7 @@ impl Sipp {
         let mut command = Command::new("sipp");
         command.args([&line.host, "-sf", "script.xml", "-m", "1", "-i", "127.0.0.1", "-p", &port]);
         command.args(["-cp", &control, "-nostdin", "-timeout", SCRIPT_MAX, "-timeout_error"]);
+        command.args(["-t", if line.transport == Transport::Tcp { "t1" } else { "u1" }]);
         command.args(["-au", &line.user, "-ap", &script.password]);
         command.args(["-key", "user", &line.user, "-key", "rtp", &rtp]);
         // Without it SIPp signs the proxy's address, which is not what it sends in the request line.
