@@ -1,4 +1,4 @@
-//! SIGTERM (CP-22).
+//! SIGTERM and Ctrl-C (CP-22).
 
 use super::baresip::Phone;
 use super::host::Host;
@@ -58,8 +58,27 @@ fn an_idle_host_ends_at_once_and_an_impatient_operator_need_not_wait() {
     let _callee = alice.run(Script::new("alice").answer().hung_up());
     let _caller = bob.run(Script::new("bob").call("1001").hung_up());
     wait_for("a call", || (host.get("status")["calls"] == 1).then_some(()));
-    host.terminate();
+    host.interrupt();
     wait_for("a host that says it is not ready", || (host.ask("/readyz").0 == 503).then_some(()));
+    host.interrupt();
+    assert!(host.exit().success());
+}
+
+/// `host.drain_max`: it waits no longer, however long the call lasts.
+#[test]
+fn a_drain_ends_after_its_time() {
+    let mut host = Host::start();
+    let file = host.path("switchyard.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("[host]", "[host]\ndrain_max = \"1s\"", 1)).unwrap();
+    host.terminate();
+    host.exit();
+    host.restart();
+    let [alice, bob] = ["alice", "bob"].map(|user| Line::register(&host, user));
+    let _callee = alice.run(Script::new("alice").answer().hung_up());
+    let _caller = bob.run(Script::new("bob").call("1001").hung_up());
+    wait_for("a call", || (host.get("status")["calls"] == 1).then_some(()));
     host.terminate();
     assert!(host.exit().success());
+    assert!(host.log().contains("TimeOver"), "{}", host.log());
 }

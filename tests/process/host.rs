@@ -100,6 +100,11 @@ impl Host {
         self.program.signal("TERM");
     }
 
+    /// Ctrl-C: the same.
+    pub fn interrupt(&self) {
+        self.program.signal("INT");
+    }
+
     /// Waits until the process has ended by itself.
     pub fn exit(&mut self) -> ExitStatus {
         self.program.exit()

@@ -18,7 +18,7 @@ use crate::config::KIND_CALL_PARK;
         switchyard run                         start the host\n  \
         switchyard orbit occupants             which calls are parked, and where\n  \
         switchyard call park 7 --parker bob    park the far end of call 7\n\n\
-        Verbs other than run, check, policy check and plugin info FILE speak to a running host. If it asks for a \
+        Verbs other than run, check, policy check, plugin info FILE, completions and manpage speak to a running host. If it asks for a \
         token, put the token into SWITCHYARD_TOKEN.\n\
         Exit status: 0 done, 1 refused or failed, 2 wrong usage."
 )]
@@ -72,7 +72,8 @@ pub(super) enum Command {
     /// Start the host.
     #[command(
         after_help = "Example:\n  switchyard run --config /etc/switchyard/switchyard.toml --log-format json\n\n\
-        SIGTERM or Ctrl-C drains: new calls and parks are refused, calls live on; a second one stops at once."
+        SIGTERM or Ctrl-C drains: new calls and parks are refused, calls live on, for host.drain_max (15m) at most; a second \
+        one stops at once."
     )]
     Run(Run),
     /// Look over the configuration, the plugins and the policies, and start nothing.

@@ -57,7 +57,12 @@ impl Draft {
     pub fn new(file: &Path) -> Self {
         let config = Config {
             file: file.to_owned(),
-            host: Host { name: String::new(), pool: String::new(), data_dir: PathBuf::new() },
+            host: Host {
+                name: String::new(),
+                pool: String::new(),
+                data_dir: PathBuf::new(),
+                drain_max: Host::DRAIN_MAX,
+            },
             sip: Sip {
                 domain: String::new(),
                 listen: Vec::new(),

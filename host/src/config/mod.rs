@@ -92,6 +92,14 @@ pub struct Host {
     pub pool: String,
     /// Where it keeps its store and its copies of plugin libraries.
     pub data_dir: PathBuf,
+    /// How long it lets calls go on when it is told to stop.
+    pub drain_max: Duration,
+}
+
+impl Host {
+    /// Longer than a parked call waits with the longest pickup_timeout and one recall. Parked calls that are left then
+    /// are taken up again by the next start.
+    pub const DRAIN_MAX: Duration = Duration::from_secs(15 * 60);
 }
 
 /// `[sip]`: what it answers to and where it listens.

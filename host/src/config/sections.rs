@@ -115,6 +115,9 @@ fn store(section: &mut Section<'_, '_>) -> Store {
     Store { kind }
 }
 
+/// A host that still waits after a day waits for a call nobody will end.
+const DRAIN_LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 struct Reader {
     /// The folder of the file, against which paths in it are resolved.
     folder: PathBuf,
@@ -151,6 +154,7 @@ impl Reader {
             name: name.map_or_else(|| "host".to_owned(), Spanned::into_inner),
             pool: pool.map_or_else(|| "default".to_owned(), Spanned::into_inner),
             data_dir: self.folder(section, "data_dir", "var"),
+            drain_max: section.duration("drain_max", Duration::ZERO..=DRAIN_LONGEST, Host::DRAIN_MAX),
         }
     }
 

@@ -489,7 +489,7 @@ fn columns_count_characters() {
     check(
         "[host]\nname = \"fe1\" # ü\n\"ü\" = 1 # é\n[sip]\ndomain=\"d\"\nlisten=\"udp:127.0.0.1:5060\"\n[store]\nkind = 'ü'",
         expect![[r#"
-            etc/switchyard.toml:3:1: host.ü: unknown key, expected one of data_dir, name, pool
+            etc/switchyard.toml:3:1: host.ü: unknown key, expected one of data_dir, drain_max, name, pool
             etc/switchyard.toml:8:8: store.kind: expected "embedded" or "memory", found "ü"
         "#]],
     );

@@ -138,10 +138,9 @@ impl Plugins {
         self.copies.retain(|copy| copy.instance.is_some());
     }
 
-    /// A look at what runs, for a thread that watches over it. Knows the plugins that are there now.
+    /// A look at what runs, for a thread that watches over it.
     pub fn watchdog(&self) -> Watchdog {
-        let names = self.copies.iter().map(|copy| (copy.id, copy.description.title()));
-        Watchdog::new(&self.watch, names.collect())
+        Watchdog::new(&self.watch)
     }
 
     /// The policy sections of all plugins.
@@ -317,6 +316,7 @@ impl Plugins {
             tracing::warn!(plugin, ?unknown, "a plugin uses extensions this host does not have");
         }
         self.next_instance += 1;
+        self.watch.name(InstanceId(self.next_instance), opened.description.title());
         self.copies.push(Copy {
             id: InstanceId(self.next_instance),
             entry: opened.entry,

@@ -1,7 +1,8 @@
 //! Names a plugin that does not come back: an endless loop cannot be stopped, but it need not be a riddle.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::command::InstanceId;
@@ -17,9 +18,20 @@ pub(super) struct Watch {
     instance: AtomicU32,
     event: AtomicU32,
     flow: AtomicU64,
+    /// Every copy there ever was: a reload makes another.
+    names: Mutex<BTreeMap<InstanceId, String>>,
 }
 
 impl Watch {
+    pub(super) fn name(&self, instance: InstanceId, title: String) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, title);
+    }
+
+    fn name_of(&self, instance: InstanceId) -> String {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&instance).cloned().unwrap_or_else(|| format!("instance {}", instance.0))
+    }
+
     pub(super) fn enter(&self, instance: InstanceId, event: u32, flow: u64) {
         self.instance.store(instance.0, Ordering::Relaxed);
         self.event.store(event, Ordering::Relaxed);
@@ -49,14 +61,13 @@ pub struct Stuck {
 /// Looks at the plugins of one engine from another thread.
 pub struct Watchdog {
     watch: Weak<Watch>,
-    names: Vec<(InstanceId, String)>,
     seen: u64,
     told: u64,
 }
 
 impl Watchdog {
-    pub(super) fn new(watch: &Arc<Watch>, names: Vec<(InstanceId, String)>) -> Self {
-        Self { watch: Arc::downgrade(watch), names, seen: 0, told: 0 }
+    pub(super) fn new(watch: &Arc<Watch>) -> Self {
+        Self { watch: Arc::downgrade(watch), seen: 0, told: 0 }
     }
 
     /// To be called once a second: a plugin function that ran at the last look and still does. Each is told
@@ -71,10 +82,9 @@ impl Watchdog {
         }
         self.told = turn;
         let instance = InstanceId(watch.instance.load(Ordering::Relaxed));
-        let name = self.names.iter().find(|(id, _)| *id == instance).map(|(_, name)| name.clone());
         Some(Some(Stuck {
             instance,
-            plugin: name.unwrap_or_else(|| format!("instance {}", instance.0)),
+            plugin: watch.name_of(instance),
             event: event_name(watch.event.load(Ordering::Relaxed)),
             flow: watch.flow.load(Ordering::Relaxed),
         }))
@@ -122,8 +132,10 @@ mod tests {
     #[test]
     fn what_runs_at_two_looks_is_told_once() {
         let watch = Arc::new(Watch::default());
-        let mut dog = Watchdog::new(&watch, vec![(InstanceId(3), "call-park 0.1.0".into())]);
+        let mut dog = Watchdog::new(&watch);
         assert_eq!(dog.look(), Some(None));
+        // As a reload does it: the dog looks on already.
+        watch.name(InstanceId(3), "call-park 0.1.0".into());
         watch.enter(InstanceId(3), event::OFFER, 17);
         assert_eq!(dog.look(), Some(None), "it may have begun just now");
         let stuck = dog.look().unwrap().unwrap();
@@ -138,7 +150,7 @@ mod tests {
     #[test]
     fn another_function_at_each_look_is_no_loop() {
         let watch = Arc::new(Watch::default());
-        let mut dog = Watchdog::new(&watch, Vec::new());
+        let mut dog = Watchdog::new(&watch);
         for _ in 0..5 {
             watch.enter(InstanceId(1), event::ANSWER, 1);
             assert_eq!(dog.look(), Some(None));

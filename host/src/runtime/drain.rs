@@ -18,10 +18,6 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Given once everything has ended, so that a lost 200 to the last BYE can be repeated once (T1 twice over).
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Longer than a parked call waits with the longest pickup_timeout and one recall. Parked calls that are left then
-/// are taken up again by the next start.
-pub const LIMIT: Duration = Duration::from_secs(15 * 60);
-
 /// How it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Drained {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::clock::Clock;
-use super::drain::{self, drain};
+use super::drain::drain;
 use super::engine_thread::{self, Ended, Parts};
 use super::greeting::greeting;
 use super::health::{install_metrics, look_after};
@@ -294,7 +294,7 @@ impl Host {
         tracing::info!("told to stop: no new calls and no new parks; those that live go on");
         self.readiness.set(State::Draining);
         let _ = self.inbox.waiting.send(Input::Drain).await;
-        let outcome = drain(&self.engine, self.signals.stop(), drain::LIMIT).await;
+        let outcome = drain(&self.engine, self.signals.stop(), config.host.drain_max).await;
         tracing::info!(?outcome, "stopping");
         self.stop.cancel();
         let ended = timeout(CLOSING_MAX, self.ended).await.ok().and_then(Result::ok);
