@@ -15,6 +15,7 @@ use hickory_resolver::{Resolver, TokioResolver};
 use tokio::time::timeout;
 
 use super::locate::{Names, Naptr, Srv};
+use crate::repeats;
 
 /// How long one name server may take, whatever `resolv.conf` says: its five seconds, twice, for three questions, are
 /// more than the 32 s for which anybody waits for an answer to an INVITE.
@@ -55,7 +56,9 @@ impl Dns {
                 name
             }
             Err(error) => {
-                tracing::info!(name, %error, "not a domain name");
+                if repeats::UNRESOLVED.is_first() {
+                    tracing::info!(name, %error, "not a domain name");
+                }
                 return None;
             }
         };
@@ -64,11 +67,15 @@ impl Dns {
             Ok(Ok(lookup)) => Some(lookup),
             Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => None,
             Ok(Err(error)) => {
-                tracing::warn!(%name, %kind, %error, "DNS");
+                if repeats::DNS_FAILED.is_first() {
+                    tracing::warn!(%name, %kind, %error, "DNS");
+                }
                 None
             }
             Err(_) => {
-                tracing::warn!(%name, %kind, "DNS: no answer within {QUESTION_MAX:?}");
+                if repeats::DNS_FAILED.is_first() {
+                    tracing::warn!(%name, %kind, "DNS: no answer within {QUESTION_MAX:?}");
+                }
                 None
             }
         }
