@@ -13,6 +13,22 @@ return {
     say_orbit           = true,       -- speak the number to whoever parks by dialling
   },
 
+  group_pickup = {
+    pickers          = { "anyone" },  -- who may dial a group; "group": its members; {}: nobody
+    directed         = "members",     -- whose phones **EXTENSION reaches: "everyone", "off"
+    directed_pickers = { "anyone" },  -- who may dial it
+    groups_max       = 1,             -- how many of a user's groups count (1..8)
+    team_calls       = false,         -- may calls be picked up that ring at the callee's team,
+    delegated_calls  = false,         -- … at the callee's delegates,
+    pick_held        = false,         -- … that the callee holds,
+    pick_parked      = false,         -- … that the callee parked,
+    pick_recalling   = false,         -- … or that ring back there?
+    notify_after     = none,          -- then the group's members are told that a call rings (1s..2m)
+    notify_for       = "20s",         -- for how long that is worth showing (5s..5m)
+    tell_callee      = true,          -- the callee learns who took the call
+    missed_calls     = false,         -- true: the callee's phones list it as missed
+  },
+
   resiliency = {
     failure_detection    = "5m",          -- a silent pool is lost after this (90s..24h)
     failback_detection   = "10m",         -- and back after this (5s..24h)

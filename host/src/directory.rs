@@ -1,9 +1,13 @@
 //! Who the users are: the mirror of the store's `user/` records that calls and registrations look into.
 
+mod rules;
+
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+
+pub use self::rules::{CallRules, Cause};
 
 use crate::config::{Credential, Secret, User as ConfigUser};
 use crate::registrar::digest::{Algorithm, ha1};
@@ -26,10 +30,16 @@ pub struct User {
     /// The number of the user's pickup group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pickup_group: Option<String>,
+    /// Further groups, for policies that allow more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further_pickup_groups: Vec<String>,
     /// Whether the user may park calls (POL-01).
     pub may_park: bool,
     /// Whether the user may retrieve parked calls (POL-02).
     pub may_retrieve: bool,
+    /// Who rings along, and where unanswered calls go.
+    #[serde(flatten)]
+    pub rules: CallRules,
     /// `MD5(name:realm:password)` in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ha1_md5: Option<String>,
@@ -62,6 +72,8 @@ impl User {
             display: user.display.clone(),
             pool: user.pool.clone(),
             pickup_group: user.pickup_group.clone(),
+            further_pickup_groups: user.further_pickup_groups.clone(),
+            rules: user.rules.clone(),
             may_park: user.may_park,
             may_retrieve: user.may_retrieve,
             ..Self::default()
@@ -171,7 +183,7 @@ impl Directory {
         self.folded.clear();
         for user in self.users.values() {
             self.folded.entry(user.name.to_ascii_lowercase()).or_insert_with(|| user.name.clone());
-            if let Some(extension) = &user.extension {
+            for extension in user.extension.iter().chain(&user.rules.private_number) {
                 self.extensions.entry(extension.clone()).or_insert_with(|| user.name.clone());
             }
         }
@@ -196,6 +208,14 @@ impl Directory {
     /// Whose a digest user name is: a name or an extension. Case counts, as the hash covers it.
     pub fn login(&self, username: &str) -> Option<&User> {
         self.users.get(username).or_else(|| self.users.get(self.extensions.get(username)?))
+    }
+
+    /// The members of a pickup group, by name.
+    pub fn members<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a User> {
+        self.users.values().filter(move |user| {
+            let mut groups = user.pickup_group.iter().chain(&user.further_pickup_groups);
+            groups.any(|other| other == group)
+        })
     }
 
     /// All users, by name.
@@ -312,6 +332,8 @@ mod tests {
             credential: Credential::Password(Secret::new("secret")),
             pool: "east".into(),
             pickup_group: Some("*101".into()),
+            further_pickup_groups: Vec::new(),
+            rules: CallRules::default(),
             may_park: true,
             may_retrieve: false,
         };

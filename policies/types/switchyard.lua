@@ -39,6 +39,7 @@ function log(...) end
 ---@field extension? string
 ---@field pool? string       the pool a user is at home in
 ---@field pickup_group? string
+---@field further_pickup_groups? string[]
 ---@field device? string
 ---@field may_park boolean
 ---@field may_retrieve boolean
@@ -72,6 +73,34 @@ function log(...) end
 ---@field allow? (fun(request: park_request): answer)|none|unset
 ---@field allow_retrieve? (fun(request: retrieve_request): answer)|none|unset
 
+---Who may: "anyone", "group", groups' numbers, users. {} is nobody.
+---@alias pickers string[]
+
+---@class pickup_request
+---@field how "dial"|"replaces"|"admin"
+---@field number? string     the group that was dialled; nil: one phone
+---@field state "ringing"|"held"|"parked"|"recalling"
+---@field pool string        the pool of who was called
+---@field picker party
+---@field callee party
+---@field caller party
+
+---@class group_pickup
+---@field pickers? pickers|unset                        default { "anyone" }
+---@field directed? "members"|"everyone"|"off"|unset    default "members"
+---@field directed_pickers? pickers|unset               default { "anyone" }
+---@field groups_max? integer|unset                     1..8, default 1
+---@field team_calls? boolean|unset                     default false
+---@field delegated_calls? boolean|unset                default false
+---@field pick_held? boolean|unset                      default false
+---@field pick_parked? boolean|unset                    default false
+---@field pick_recalling? boolean|unset                 default false
+---@field notify_after? duration|none|unset             1s..2m, default none: nobody is told
+---@field notify_for? duration|unset                    5s..5m, default "20s"
+---@field tell_callee? boolean|unset                    default true
+---@field missed_calls? boolean|unset                   default false
+---@field allow? (fun(request: pickup_request): boolean|group_pickup|nil)|none|unset
+
 ---@alias cell boolean|unset|fun(user: party, call: table): boolean?
 
 ---@class actions
@@ -98,12 +127,14 @@ function log(...) end
 
 ---@class sections
 ---@field call_park? call_park|unset
+---@field group_pickup? group_pickup|unset
 ---@field resiliency? resiliency|unset
 ---@field tests? table<string, fun(policy: policy)>
 
 ---What `require "default"` returns: to be read and extended, not changed.
 ---@class policy
 ---@field call_park call_park
+---@field group_pickup group_pickup
 ---@field resiliency resiliency
 policy = {}
 

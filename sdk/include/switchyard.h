@@ -28,6 +28,7 @@ typedef struct sy_event sy_event;
 typedef struct sy_host_table sy_host_table;
 typedef struct sy_call_v1 sy_call_v1;
 typedef struct sy_orbit_v1 sy_orbit_v1;
+typedef struct sy_ringing_v1 sy_ringing_v1;
 typedef struct sy_policy_v1 sy_policy_v1;
 typedef struct sy_timer_v1 sy_timer_v1;
 typedef struct sy_log_v1 sy_log_v1;
@@ -216,6 +217,23 @@ struct sy_orbit_v1 {
     int32_t (*unclaim)(void *context, uint64_t flow, sy_str number);
 };
 
+/* Extension `switchyard.ringing/1`. Arguments named `*_json` are the types of ext::ringing. */
+struct sy_ringing_v1 {
+    /* `sizeof` this struct in the host. */
+    uint32_t size;
+    /* Reserved, 0. */
+    uint32_t reserved;
+    /* Says which calls could be taken; see ext::ringing::Query. Answered. */
+    int32_t (*list)(void *context, uint64_t flow, uint64_t token, sy_str query_json);
+    /* Takes a call; see ext::ringing::Take. Answered when caller and picker are joined; after a refusal
+     * the call rings on. */
+    int32_t (*take)(void *context, uint64_t flow, uint64_t token, sy_str take_json);
+    /* Waits until the call of this leg does not ring any more; see ext::ringing::Over. Answered. */
+    int32_t (*over)(void *context, uint64_t flow, uint64_t token, uint64_t leg);
+    /* Tells the members of a group something; see ext::ringing::Tell. Not answered. */
+    int32_t (*tell)(void *context, uint64_t flow, sy_str tell_json);
+};
+
 /* Extension `switchyard.policy/1`. Both functions answer at once through `sink`. */
 struct sy_policy_v1 {
     /* `sizeof` this struct in the host. */
@@ -265,6 +283,9 @@ struct sy_metrics_v1 {
 
 /* The id of the extension whose table is sy_orbit_v1. */
 #define SY_ORBIT_V1_ID "switchyard.orbit/1"
+
+/* The id of the extension whose table is sy_ringing_v1. */
+#define SY_RINGING_V1_ID "switchyard.ringing/1"
 
 /* The id of the extension whose table is sy_policy_v1. */
 #define SY_POLICY_V1_ID "switchyard.policy/1"

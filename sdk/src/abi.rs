@@ -231,6 +231,24 @@ pub struct OrbitV1 {
     pub unclaim: unsafe extern "C" fn(context: *mut c_void, flow: u64, number: Str) -> i32,
 }
 
+/// Extension `switchyard.ringing/1`. Arguments named `*_json` are the types of [`crate::ext::ringing`].
+#[repr(C)]
+pub struct RingingV1 {
+    /// `sizeof` this struct in the host.
+    pub size: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+    /// Says which calls could be taken; see [`crate::ext::ringing::Query`]. Answered.
+    pub list: unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, query_json: Str) -> i32,
+    /// Takes a call; see [`crate::ext::ringing::Take`]. Answered when caller and picker are joined; after a refusal
+    /// the call rings on.
+    pub take: unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, take_json: Str) -> i32,
+    /// Waits until the call of this leg does not ring any more; see [`crate::ext::ringing::Over`]. Answered.
+    pub over: unsafe extern "C" fn(context: *mut c_void, flow: u64, token: u64, leg: u64) -> i32,
+    /// Tells the members of a group something; see [`crate::ext::ringing::Tell`]. Not answered.
+    pub tell: unsafe extern "C" fn(context: *mut c_void, flow: u64, tell_json: Str) -> i32,
+}
+
 /// Extension `switchyard.policy/1`. Both functions answer at once through `sink`.
 #[repr(C)]
 pub struct PolicyV1 {
@@ -299,6 +317,11 @@ impl CallV1 {
 impl OrbitV1 {
     /// The id of the extension whose table is [`OrbitV1`].
     pub const ID: &'static str = "switchyard.orbit/1";
+}
+
+impl RingingV1 {
+    /// The id of the extension whose table is [`RingingV1`].
+    pub const ID: &'static str = "switchyard.ringing/1";
 }
 
 impl PolicyV1 {

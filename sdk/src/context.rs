@@ -11,6 +11,7 @@ use crate::ext::log::Log;
 use crate::ext::metrics::Metrics;
 use crate::ext::orbit::{Commit, Orbits, Resume};
 use crate::ext::policy::Policy;
+use crate::ext::ringing::Ringing;
 use crate::ext::timer::Timer;
 use crate::types::{FlowId, Utc};
 
@@ -51,6 +52,11 @@ impl Context {
     /// Places a call can wait in. Extension `switchyard.orbit/1`.
     pub fn orbits(&self) -> Orbits<'_> {
         Orbits(self)
+    }
+
+    /// Calls that ring at users. Extension `switchyard.ringing/1`.
+    pub fn ringing(&self) -> Ringing<'_> {
+        Ringing(self)
     }
 
     /// Settings and decisions of a pool. Extension `switchyard.policy/1`.

@@ -124,6 +124,9 @@ pub mod prelude {
         Choice, Claim, Claimed, ClaimedBy, Commit, Orbits, Outcome, Reserve, Reserved, Resume, Settled, Terms,
     };
     pub use crate::ext::policy::Decision;
+    pub use crate::ext::ringing::{
+        Over, Query, Ringing, Routing, Take, Tell, WaitState, Waiting, WaitingCall,
+    };
     pub use crate::types::{Code, FarLeg, FlowId, How, LegId, Offer, Party, Refusal, Utc};
     pub use crate::{Answer, CommandError, Context, OneOf, Plugin, Rest, declare_plugin, first};
 }

@@ -13,6 +13,9 @@ pub struct Manifest {
     pub kinds: Vec<String>,
     /// Service names (user parts of the domain) this plugin handles: `park`, `unpark`.
     pub services: Vec<String>,
+    /// Prefixes this plugin handles: with `**`, a call to `**1010` is offered to it as service `**`, number `1010`.
+    /// Two of `*` and `#`.
+    pub prefixes: Vec<String>,
     /// Extensions it uses: `switchyard.call/1`.
     pub extensions: Vec<String>,
     /// Its sections of a policy file.
@@ -75,6 +78,8 @@ pub enum Kind {
         /// The words.
         words: Vec<String>,
     },
+    /// A list of texts: `{ "bob", "*101" }`. `{}` is a list of nothing.
+    Texts,
     /// `true`, `false`, or the name of a file below the music folder.
     Music,
     /// A table of more settings.

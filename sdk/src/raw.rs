@@ -4,7 +4,8 @@
 use std::ffi::c_void;
 
 use crate::abi::{
-    ABI_VERSION, CallV1, HostTable, LogV1, MetricsV1, OrbitV1, PolicyV1, Sink, Str, TimerV1, status,
+    ABI_VERSION, CallV1, HostTable, LogV1, MetricsV1, OrbitV1, PolicyV1, RingingV1, Sink, Str, TimerV1,
+    status,
 };
 
 /// The host, as one instance sees it. Valid until the instance is destroyed, and never outlives it: the
@@ -14,6 +15,7 @@ pub(crate) struct Host {
     context: *mut c_void,
     pub(crate) call: Option<Table<CallV1>>,
     pub(crate) orbit: Option<Table<OrbitV1>>,
+    pub(crate) ringing: Option<Table<RingingV1>>,
     pub(crate) policy: Option<Table<PolicyV1>>,
     pub(crate) timer: Option<Table<TimerV1>>,
     log: Option<Table<LogV1>>,
@@ -63,6 +65,7 @@ impl Host {
             context,
             call: checked(find(CallV1::ID)),
             orbit: checked(find(OrbitV1::ID)),
+            ringing: checked(find(RingingV1::ID)),
             policy: checked(find(PolicyV1::ID)),
             timer: checked(find(TimerV1::ID)),
             log: checked(find(LogV1::ID)),
@@ -167,6 +170,12 @@ forward! { orbit:
     settled(token: number, number: text);
     free(number: text, outcome: text);
     unclaim(number: text);
+}
+forward! { ringing:
+    list(token: number, query: text);
+    take(token: number, take: text);
+    over(token: number, leg: number);
+    tell(tell: text);
 }
 forward! { timer:
     at(token: number, utc_ms: number);

@@ -66,6 +66,9 @@ pub struct Party {
     pub may_retrieve: bool,
     /// The pickup group's number, if the user has one.
     pub pickup_group: Option<String>,
+    /// Further pickup groups, for policies that allow more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further_pickup_groups: Vec<String>,
     /// True when the party is reached through a trunk or was not authenticated.
     pub outside: bool,
     /// Which phone of that user: an opaque name that [`crate::ext::call::Target::device`] understands.
@@ -73,6 +76,11 @@ pub struct Party {
 }
 
 impl Party {
+    /// The numbers of all the user's pickup groups, the main one first.
+    pub fn pickup_groups(&self) -> impl Iterator<Item = &str> {
+        self.pickup_group.iter().chain(&self.further_pickup_groups).map(String::as_str)
+    }
+
     /// What to show a person: display name, else extension, else user, else the URI.
     pub fn label(&self) -> &str {
         self.display
@@ -97,6 +105,9 @@ pub enum How {
     Replaces,
     /// Asked for through the administrative interface; there may be no `leg`.
     Admin,
+    /// Nobody asks: a call has begun to ring at a user whose pickup group is `number`. `ringing` says which. Only
+    /// for plugins that declare the extension `switchyard.ringing/1`.
+    Ringing,
 }
 
 /// A leg and who is at its other end.
@@ -113,9 +124,9 @@ pub struct FarLeg {
 pub struct Offer {
     /// How it was asked.
     pub how: How,
-    /// The service name that was addressed (`park`, `unpark`), if one was.
+    /// The service name (`park`, `unpark`) or prefix (`**`) that was addressed, if one was.
     pub service: Option<String>,
-    /// The number that was addressed, or the `orbit=` parameter of the service URI.
+    /// The number that was addressed, the `orbit=` parameter of the service URI, or what follows the prefix.
     pub number: Option<String>,
     /// The `token=` parameter, if there was one.
     pub token: Option<String>,
@@ -134,6 +145,10 @@ pub struct Offer {
     pub far: Option<FarLeg>,
     /// Whether a call waits in `number` now. It may be gone a moment later: only a claim decides.
     pub occupied: bool,
+    /// The ringing call: that of [`How::Ringing`], the one whose dialog is named by [`How::Replaces`], or the one chosen
+    /// by [`How::Admin`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ringing: Option<crate::ext::ringing::WaitingCall>,
     /// The Call-ID of the request, for logs.
     pub call_id: String,
 }
@@ -154,6 +169,7 @@ impl Offer {
             near: None,
             far: None,
             occupied: false,
+            ringing: None,
             call_id: String::new(),
         }
     }
@@ -201,6 +217,8 @@ impl Code {
     pub const LEG_GONE: Code = Code(35107);
     /// The command was withdrawn by whoever gave it: 487.
     pub const WITHDRAWN: Code = Code(35108);
+    /// Nothing rings there: 404.
+    pub const NOTHING_RINGS: Code = Code(35109);
 }
 
 /// A refusal: what happened, in the field's codes and in words for a person.

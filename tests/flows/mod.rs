@@ -4,6 +4,7 @@ mod admin;
 mod calls;
 mod early;
 mod park;
+mod pickup;
 mod session;
 mod transfer;
 mod trunk;

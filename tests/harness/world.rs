@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Message;
 use switchyard_host::store::{Expect, Operation, Outcome, Record, Snapshot, StoreError, Transaction};
 use switchyard_host::time::{Instant, Now, Utc};
+use switchyard_sdk::abi::{ENTRY_SYMBOL, PluginEntry};
 
 use super::ladder;
 use super::phone::{CallId, OnRing, Phone};
@@ -33,6 +34,8 @@ pub struct WorldOptions {
     pub seed: u64,
     /// More lines of the configuration.
     pub config: String,
+    /// More keys of a user: `("bob", "pickup_group = \"*101\"")`.
+    pub users: Vec<(&'static str, &'static str)>,
     /// Policy files by name; `default.lua` if it is the only one needed may be left out.
     pub policies: Vec<(String, String)>,
     /// The plugin libraries to load; none: an empty directory.
@@ -41,7 +44,13 @@ pub struct WorldOptions {
 
 impl Default for WorldOptions {
     fn default() -> Self {
-        Self { seed: 7, config: String::new(), policies: Vec::new(), plugins: &["call_park", "group_pickup"] }
+        Self {
+            seed: 7,
+            config: String::new(),
+            users: Vec::new(),
+            policies: Vec::new(),
+            plugins: &["call_park", "group_pickup"],
+        }
     }
 }
 
@@ -79,8 +88,6 @@ pub struct World {
     next_port: u16,
     /// The host's monotonic clock starts again with the host.
     host_started: Instant,
-    /// The plugin libraries, and the copies the host loads.
-    folder: tempfile::TempDir,
 }
 
 #[derive(Clone, Debug)]
@@ -114,10 +121,16 @@ from = "7000"
 to = "7099"
 kind = "call-park"
 pool = "east"
+[[orbits]]
+name = "east-groups"
+from = "*100"
+to = "*199"
+kind = "group-pickup"
+pool = "east"
 {}
 {}
 "#,
-            users(),
+            users(&options.users),
             options.config
         );
         let config = match config::parse(&PathBuf::from("world.toml"), &text) {
@@ -148,8 +161,6 @@ pool = "east"
         }
         store.revision = revision;
         let rng = ChaCha12Rng::seed_from_u64(options.seed);
-        let folder = tempfile::tempdir().unwrap();
-        install_plugins(&folder.path().join("plugins.d"), options.plugins);
         let mut world = Self {
             engine: None,
             phones: Vec::new(),
@@ -173,7 +184,6 @@ pool = "east"
             next_admin: 1,
             next_port: 20_000,
             host_started: Instant::ZERO,
-            folder,
         };
         world.start_host();
         world
@@ -227,10 +237,8 @@ pool = "east"
             seed,
             snapshot: self.store.clone(),
             bundle: self.bundle.clone(),
-            plugins: Plugins::load(
-                &self.folder.path().join("plugins.d"),
-                None,
-                &self.folder.path().join("var"),
+            plugins: Plugins::from_entries(
+                &self.options.plugins.iter().map(|name| entry(name)).collect::<Vec<_>>(),
             ),
         };
         let engine = match Engine::new(now, options) {
@@ -557,24 +565,36 @@ pool = "east"
     }
 }
 
-fn users() -> String {
+fn users(more: &[(&str, &str)]) -> String {
     [("alice", "1001", true), ("bob", "1002", true), ("carol", "1003", true), ("dave", "1004", false)]
         .map(|(name, extension, may_park)| {
             let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
             format!(
                 "[[users]]\nname = \"{name}\"\nextension = \"{extension}\"\ndisplay = \"{display}\"\n\
-                 password = \"{name}-secret\"\npool = \"east\"\nmay_park = {may_park}\n"
+                 password = \"{name}-secret\"\npool = \"east\"\nmay_park = {may_park}\n{}",
+                more.iter()
+                    .filter(|(user, _)| *user == name)
+                    .map(|(_, keys)| format!("{keys}\n"))
+                    .collect::<String>()
             )
         })
         .concat()
 }
 
-/// Puts just these plugin libraries into a folder, as this build made them beside the test.
-fn install_plugins(dir: &Path, names: &[&str]) {
-    let test = std::env::current_exe().unwrap();
-    std::fs::create_dir(dir).unwrap();
-    for name in names {
-        let file = format!("lib{name}.so");
-        std::os::unix::fs::symlink(test.with_file_name(&file), dir.join(&file)).unwrap();
-    }
+/// The entry of a plugin library, as this build made it beside the test. Each is loaded once: hundreds of worlds live in one
+/// test process, and a library that is never unmapped keeps its thread-local keys, of which there are 1024.
+#[expect(unsafe_code, reason = "opens the libraries of this build, whose entries are of this ABI")]
+fn entry(name: &str) -> &'static PluginEntry {
+    static LOADED: Mutex<BTreeMap<String, &'static PluginEntry>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap();
+    loaded.entry(name.to_owned()).or_insert_with(|| {
+        let file = std::env::current_exe().unwrap().with_file_name(format!("lib{name}.so"));
+        // SAFETY: built with this test; never unmapped, so its statics live for ever.
+        unsafe {
+            let library = libloading::Library::new(file).unwrap();
+            let entry = *library.get::<*const PluginEntry>(ENTRY_SYMBOL).unwrap();
+            std::mem::forget(library);
+            &*entry
+        }
+    })
 }

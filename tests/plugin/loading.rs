@@ -20,7 +20,7 @@ fn the_libraries_of_a_directory_are_loaded_through_copies() {
 
     offer(&mut plugins, "group-pickup", "");
     let refuse = plugins.poll_command().unwrap().verb;
-    assert!(matches!(refuse, Verb::Refuse(refusal) if refusal.text == "group pickup is not available yet"));
+    assert!(matches!(refuse, Verb::Refuse(refusal) if refusal.code == Code::OUTSIDE));
     assert_eq!(ends(&mut plugins).len(), 1);
 }
 

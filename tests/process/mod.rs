@@ -5,7 +5,6 @@
 mod administration;
 mod audio;
 mod baresip;
-mod dns;
 mod host;
 mod linphone;
 mod program;
@@ -20,4 +19,3 @@ mod parks;
 mod policies;
 mod restarts;
 mod softphones;
-mod trunks;

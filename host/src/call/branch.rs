@@ -447,9 +447,42 @@ impl Calls {
                 // A place that cannot be reached or has no room says nothing about the next one (RFC 3263 §4.3).
                 let unreachable = status == Status::SERVICE_UNAVAILABLE || status == Status::REQUEST_TIMEOUT;
                 if over && !(unreachable && self.hunt_on(cx, caller)) {
-                    self.reject_with_best(cx, caller, best.as_ref(), status);
+                    let asks = self
+                        .legs
+                        .get(&caller)
+                        .and_then(|leg| leg.incoming.as_ref())
+                        .is_some_and(|incoming| incoming.asks);
+                    if asks {
+                        let status = best.as_ref().and_then(Message::status).unwrap_or(status);
+                        self.notify(Notice::Unanswered { leg: caller, status });
+                    } else {
+                        self.reject_with_best(cx, caller, best.as_ref(), status);
+                    }
                 }
             }
+        }
+    }
+
+    /// Refuses a caller whom nobody answered, with the most telling of their answers, or with `last`.
+    pub fn give_up(&mut self, cx: &mut Core, caller: LegId, last: Status) {
+        let incoming = self.legs.get(&caller).and_then(|leg| leg.incoming.as_ref());
+        let Some(best) = incoming.map(|incoming| incoming.best.clone()) else { return };
+        self.reject_with_best(cx, caller, best.as_ref(), last);
+    }
+
+    /// Whether phones ring for this caller.
+    pub fn is_ringing(&self, caller: LegId) -> bool {
+        let incoming = self.legs.get(&caller).and_then(|leg| leg.incoming.as_ref());
+        incoming.is_some_and(|incoming| !incoming.branches.is_empty())
+    }
+
+    /// Stops all phones that ring for a caller; the call goes somewhere else.
+    pub fn stop_branches(&mut self, cx: &mut Core, caller: LegId) {
+        let incoming = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
+        let Some(incoming) = incoming else { return };
+        incoming.hunt.clear();
+        for branch in std::mem::take(&mut incoming.branches) {
+            self.cancel_branch(cx, branch, &[]);
         }
     }
 
@@ -555,6 +588,8 @@ impl Calls {
             Name::Supported,
             Name::PAssertedIdentity,
             Name::AlertInfo,
+            Name::HistoryInfo,
+            Name::Diversion,
             Name::SessionExpires,
             Name::MinSe,
             Name::Authorization,

@@ -80,6 +80,7 @@ impl Calls {
                 offered: offer.is_some(),
                 branches: Vec::new(),
                 best: None,
+                asks: false,
                 rel: request.supports("100rel") || request.requires("100rel"),
                 hunt: VecDeque::new(),
                 headers: Headers::default(),

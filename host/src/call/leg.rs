@@ -134,6 +134,9 @@ pub struct Incoming {
     pub branches: Vec<LegId>,
     /// The best final failure so far: what the caller is told when no branch is left.
     pub best: Option<Message>,
+    /// Whether the engine is asked where the call goes when nobody is left who could answer
+    /// ([`Notice::Unanswered`](super::Notice)).
+    pub asks: bool,
     /// Whether the caller understands reliable provisional responses.
     pub rel: bool,
     /// Further places to try, one after the other, when those before could not be reached (RFC 3263 §4.3).

@@ -13,7 +13,7 @@ use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 
 use crate::engine::AdminId;
 use crate::plugin::Waiter;
-use crate::sip::{DialogId, Message, ServerId};
+use crate::sip::{DialogId, Message, ServerId, Status};
 
 mod branch;
 mod early;
@@ -157,6 +157,14 @@ pub enum Notice {
     Stranded {
         /// The leg.
         leg: LegId,
+    },
+    /// Nobody is left who could answer a caller for whom the engine wanted to know (`Incoming::asks`): it rings somebody
+    /// else, or gives up.
+    Unanswered {
+        /// The caller's leg.
+        leg: LegId,
+        /// What the last of them said; the most telling answer is kept for [`Calls::give_up`].
+        status: Status,
     },
     /// An unanswered INVITE was cancelled by its caller and is answered.
     Cancelled {

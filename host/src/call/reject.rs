@@ -8,7 +8,7 @@ use crate::sip::{Name, Status};
 /// The status for a reason code.
 pub fn status_for(code: Code) -> Status {
     match code {
-        Code::VACANT | Code::WRONG_TOKEN => Status::NOT_FOUND,
+        Code::VACANT | Code::WRONG_TOKEN | Code::NOTHING_RINGS => Status::NOT_FOUND,
         // 481 on an INVITE reads as a fault of the stack; 486 reads as what it is.
         Code::LOST_CLAIM | Code::OCCUPIED | Code::DOUBLE_PARK => Status::BUSY_HERE,
         Code::FULL | Code::NOTHING_TO_PARK | Code::RETRIEVE_FAILED => Status::TEMPORARILY_UNAVAILABLE,

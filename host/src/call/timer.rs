@@ -29,7 +29,7 @@ impl Calls {
             Timer::Retry(operation) => self.retry(cx, operation),
             Timer::Operation(operation) => self.operation_timeout(cx, operation),
             Timer::Subscription(id) => self.drop_subscription(cx, SubscriptionId(id)),
-            Timer::HoldWait(_) | Timer::Plugin(_) | Timer::Restart(_) => {}
+            Timer::HoldWait(_) | Timer::NoAnswer(_) | Timer::Plugin(_) | Timer::Restart(_) => {}
         }
     }
 

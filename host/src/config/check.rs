@@ -12,6 +12,7 @@ use crate::near::did_you_mean;
 use crate::orbit::{RangeFault, Ranges};
 
 /// A value and where it stands.
+#[derive(Clone)]
 pub(super) struct Mark {
     pub key: String,
     pub span: Span,
@@ -67,7 +68,6 @@ impl Draft {
                 domain: String::new(),
                 listen: Vec::new(),
                 advertise: Vec::new(),
-                nameservers: Vec::new(),
                 emergency: Vec::new(),
                 limits: Limits::default(),
             },

@@ -20,6 +20,7 @@ pub use words::{Advertise, Listen, Network, Secret};
 pub(crate) use words::{name as check_name, number as check_number};
 
 use crate::admin::RangeSpec;
+use crate::directory::CallRules;
 use crate::near::did_you_mean;
 use crate::net::Protocol;
 
@@ -111,8 +112,6 @@ pub struct Sip {
     pub listen: Vec<Listen>,
     /// What it tells others instead of the address it listens on.
     pub advertise: Vec<Advertise>,
-    /// The name servers asked for gateways; none: those of the system.
-    pub nameservers: Vec<SocketAddr>,
     /// Numbers that are always routed and never parked on (ORB-12).
     pub emergency: Vec<String>,
     /// `[sip.limits]`
@@ -236,6 +235,10 @@ pub struct User {
     pub pool: String,
     /// The number of the user's pickup group.
     pub pickup_group: Option<String>,
+    /// Further groups.
+    pub further_pickup_groups: Vec<String>,
+    /// Who rings along, and where unanswered calls go.
+    pub rules: CallRules,
     /// Whether the user may park calls (POL-01: not unless allowed).
     pub may_park: bool,
     /// Whether the user may retrieve parked calls.
@@ -273,6 +276,18 @@ pub struct Trunk {
     pub forks: Forks,
     /// What callers from there are.
     pub caller: Caller,
+    /// How it is told that a call was forwarded.
+    pub redirection: Redirection,
+}
+
+/// How a trunk is told who was called first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Redirection {
+    /// History-Info (RFC 7044).
+    #[default]
+    HistoryInfo,
+    /// Diversion (RFC 5806).
+    Diversion,
 }
 
 /// What a trunk sees of a call that rings several phones.

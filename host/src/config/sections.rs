@@ -76,6 +76,9 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
 }
 
 /// Any text but the empty one.
+/// What a call may be forwarded to, in words.
+const TARGET: &str = "an extension, a name, a number or a SIP URI";
+
 fn text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("expected some text, found \"\"".to_owned())
@@ -177,7 +180,6 @@ impl Reader {
             }
         }
         let advertise = section.list("advertise", "text such as \"udp:203.0.113.5:5060\"", str::parse);
-        let nameservers = section.list("nameservers", "a list such as [\"192.0.2.53\"]", words::name_server);
         let emergency = section.list("emergency", "a list of numbers such as [\"112\"]", words::number);
         let key = section.key("emergency");
         for number in emergency.iter().flatten() {
@@ -193,7 +195,6 @@ impl Reader {
             domain: value(domain),
             listen: inner(listen.unwrap_or_default()),
             advertise: inner(advertise.unwrap_or_default()),
-            nameservers: inner(nameservers.unwrap_or_default()),
             emergency: inner(emergency.unwrap_or_default()),
             limits: read_limits(&mut limits),
         };
@@ -316,7 +317,8 @@ impl Reader {
         let display = section.parsed("display", "a name to show", text);
         let credential = credential(section);
         let pool = self.pool_of(section);
-        let group = section.parsed("pickup_group", "a number such as \"*101\"", words::number);
+        let groups = section.list("pickup_group", "a number such as \"*101\", or a list", words::number);
+        let rules = self.rules(section, name.as_ref().map(|name| name.get_ref().as_str()));
         let may_park = section.boolean("may_park", false);
         let may_retrieve = section.boolean("may_retrieve", true);
         if let Some(name) = &name {
@@ -328,19 +330,59 @@ impl Reader {
             let user = name.as_ref().map_or_else(String::new, |name| name.get_ref().clone());
             self.draft.reached_at.push((user, Mark::of(section, "extension", extension)));
         }
-        if let Some(group) = &group {
+        for group in groups.iter().flatten() {
             self.draft.groups.push(Mark::of(section, "pickup_group", group));
         }
+        let mut groups = inner(groups.unwrap_or_default()).into_iter();
+        let pickup_group = groups.next();
         self.draft.config.users.push(User {
             name: value(name),
             extension: extension.map(Spanned::into_inner),
             display: display.map(Spanned::into_inner),
             credential,
             pool,
-            pickup_group: group.map(Spanned::into_inner),
+            pickup_group,
+            further_pickup_groups: groups.collect(),
+            rules,
             may_park,
             may_retrieve,
         });
+    }
+
+    fn rules(&mut self, section: &mut Section<'_, '_>, user: Option<&str>) -> CallRules {
+        let target = |section: &mut Section<'_, '_>, key| {
+            section.parsed(key, TARGET, words::target).map(Spanned::into_inner)
+        };
+        let targets = |section: &mut Section<'_, '_>, key| {
+            inner(
+                section
+                    .list(key, "a list of extensions, names or numbers", words::target)
+                    .unwrap_or_default(),
+            )
+        };
+        let second = Duration::from_secs(1);
+        let range = second * 5..=second * 180;
+        let after = section
+            .has("no_answer_after")
+            .then(|| section.duration("no_answer_after", range, second * 20).as_millis() as u64);
+        let private = section.parsed("private_number", "a number such as \"1091\"", words::number);
+        if let Some(private) = &private {
+            let mark = Mark::of(section, "private_number", private);
+            self.draft.extensions.push(mark.clone());
+            self.draft.reached_at.push((user.unwrap_or_default().to_owned(), mark));
+        }
+        CallRules {
+            forward_always: target(section, "forward_always"),
+            forward_busy: target(section, "forward_busy"),
+            forward_no_answer: target(section, "forward_no_answer"),
+            forward_unregistered: target(section, "forward_unregistered"),
+            no_answer_after_ms: after,
+            also_ring: targets(section, "also_ring"),
+            team: targets(section, "team"),
+            delegates: targets(section, "delegates"),
+            private_number: private.map(Spanned::into_inner),
+            not_pickable_from: targets(section, "not_pickable_from"),
+        }
     }
 
     fn trunk(&mut self, section: &mut Section<'_, '_>) {
@@ -351,6 +393,10 @@ impl Reader {
         let password = section.parsed("password", "the password for the gateway", secret);
         let forks = section.word("forks", &[("visible", Forks::Visible), ("hidden", Forks::Hidden)]);
         let caller = section.word("caller", &[("outside", Caller::Outside), ("inside", Caller::Inside)]);
+        let redirection = section.word(
+            "redirection",
+            &[("history-info", Redirection::HistoryInfo), ("diversion", Redirection::Diversion)],
+        );
         section.unavailable("register", "a trunk is known by its peers; it does not register");
         if let Some(name) = &name {
             self.draft.trunks.push(Mark::of(section, "name", name));
@@ -375,6 +421,7 @@ impl Reader {
             password: password.map(Spanned::into_inner),
             forks: forks.unwrap_or_default(),
             caller: caller.unwrap_or_default(),
+            redirection: redirection.unwrap_or_default(),
         });
     }
 

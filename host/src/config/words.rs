@@ -165,14 +165,6 @@ impl FromStr for Advertise {
     }
 }
 
-/// A name server: an address, with a port if it is not 53.
-pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
-    let on_53 = |address: IpAddr| SocketAddr::from((address, 53));
-    text.parse::<IpAddr>().map(on_53).or_else(|_| text.parse()).map_err(|_| {
-        format!("expected an address such as \"192.0.2.53\" or \"192.0.2.53:5353\", found {text:?}")
-    })
-}
-
 /// A host name or an IPv4 address (RFC 3261 `host` without IPv6), in lower case.
 pub(super) fn host_name(text: &str) -> Result<String, String> {
     let label = |label: &str| {
@@ -262,6 +254,18 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         ));
     }
     Ok(first..=last)
+}
+
+/// Whom a call may be forwarded to: an extension, a name, a number, a SIP URI.
+pub(super) fn target(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        return sip_uri(text);
+    }
+    let plain = |c: char| c.is_alphanumeric() || "+*#-_.".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected an extension, a name, a number or a SIP URI, found {text:?}"))
 }
 
 /// Whether `text` is a SIP URI that could be called: `sip:HOST`, `sip:USER@HOST:PORT;transport=tcp`.

@@ -50,6 +50,8 @@ pub(super) enum AskKind {
     },
     /// Nobody: a parked call handed over from a record.
     Record,
+    /// Nobody: a call has begun to ring.
+    Ringing,
 }
 
 /// One flow's business.
@@ -134,7 +136,7 @@ impl Engine {
                     }
                 }
             }
-            AskKind::Resume { .. } | AskKind::Record => {}
+            AskKind::Resume { .. } | AskKind::Record | AskKind::Ringing => {}
         }
     }
 
@@ -160,7 +162,7 @@ impl Engine {
                 });
                 self.core.emit(Output::Admin { request, answer });
             }
-            AskKind::Record => {}
+            AskKind::Record | AskKind::Ringing => {}
         }
     }
 
@@ -423,7 +425,14 @@ impl Engine {
         if said || self.registrar.allows(&user.name, device, "MESSAGE") {
             let from = format!("<{}>", self.core.uri_of("park"));
             let body = bytes::Bytes::copy_from_slice(text.as_bytes());
-            self.send_message(phone, &from, "text/plain;charset=UTF-8", body, super::core::Owner::Nobody);
+            self.send_message(
+                phone,
+                &from,
+                "text/plain;charset=UTF-8",
+                body,
+                None,
+                super::core::Owner::Nobody,
+            );
         }
     }
 }

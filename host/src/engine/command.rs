@@ -68,6 +68,10 @@ impl Engine {
                 self.clear_parker(&number);
             }
             Verb::Unclaim(number) => self.orbits.unclaim(now, flow, &number),
+            Verb::List(token, query) => self.list_waiting(waiter(token), &query),
+            Verb::Take(token, take) => self.take(waiter(token), take),
+            Verb::Over(token, leg) => self.orbits.when_over(waiter(token), leg),
+            Verb::Tell(tell) => self.tell_group(&tell),
             Verb::At(token, utc) => {
                 let at = now.instant_of(utc);
                 self.core.timers.set(Timer::Plugin(waiter(token)), at);
@@ -144,6 +148,8 @@ impl Engine {
         } else if let Some(uri) = ring.to.uri.as_deref().and_then(|uri| Uri::parse(uri).ok()) {
             // A plugin acts on behalf of the host's own users.
             let host = switchyard_sdk::types::Party::default();
+            let (uri, history) = self.forwarded_at_once(&uri);
+            ringing.headers.extra.extend(history);
             match self.destination(&uri, &host) {
                 Ok(Destination::Phones(phones)) => ringing.groups.push_back(phones),
                 Ok(Destination::Trunk { name, number }) => {
@@ -179,6 +185,10 @@ impl Engine {
 
     /// An operation that a plugin asked for has ended.
     pub(super) fn command_finished(&mut self, waiter: Waiter, result: Result<Done, Failed>) {
+        if self.takings.contains_key(&waiter) {
+            self.taking_over(waiter, result);
+            return;
+        }
         if result.is_ok() {
             self.recalls.remove(&waiter);
         }

@@ -262,6 +262,6 @@ impl Engine {
         };
         let headers = crate::call::Headers::presenting(&self.core, &party, None);
         let content_type = request.content_type().unwrap_or("text/plain").to_owned();
-        self.send_message(best, &headers.from, &content_type, request.body(), Owner::Page(server));
+        self.send_message(best, &headers.from, &content_type, request.body(), None, Owner::Page(server));
     }
 }

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
+use switchyard_sdk::host::Extension;
 use switchyard_sdk::types::{FarLeg, How, LegId, Offer, Party};
 
 use super::Engine;
 use super::ask::{Ask, AskKind};
 use super::timers::Timer;
-use crate::call::{ForWhom, Headers, Origin, Peer, Rejection, State};
+use crate::call::{ForWhom, Origin, Peer, Rejection, State};
 use crate::net::Flow;
 use crate::plugin::InstanceId;
 use crate::sip::{Draft, Message, Name, Replaces, Scheme, ServerId, Status, Uri};
@@ -122,25 +123,6 @@ impl Engine {
         self.config.sip.emergency.iter().any(|number| Some(number.as_str()) == user.as_deref())
     }
 
-    /// Rings whoever a call is for.
-    fn place_call(&mut self, leg: LegId, request: &Message, uri: &Uri, party: &Party) {
-        let mut headers = Headers::presenting(&self.core, party, None);
-        let hops = request.get(Name::MaxForwards).and_then(|v| v.trim().parse::<u32>().ok()).unwrap_or(70);
-        headers.max_forwards = Some(hops.min(70).saturating_sub(1));
-        for name in [Name::Subject, Name::Priority, Name::AlertInfo, Name::CallInfo, Name::Privacy] {
-            headers.extra.extend(request.all(name).map(|value| (name, value.to_owned())));
-        }
-        match self.destination(uri, party) {
-            Ok(super::routing::Destination::Phones(candidates)) => {
-                self.calls.fork(&mut self.core, leg, &candidates, &headers);
-            }
-            Ok(super::routing::Destination::Trunk { name, number }) => {
-                self.resolve_trunk(&name, &number, super::routing::Purpose::Call { leg, headers });
-            }
-            Err(rejection) => self.reject(leg, rejection),
-        }
-    }
-
     pub(super) fn reject(&mut self, leg: LegId, rejection: Rejection) {
         self.calls.reject_invite(&mut self.core, leg, &rejection, false);
     }
@@ -184,6 +166,12 @@ impl Engine {
             let service = Some(service.to_owned());
             return Address::Feature { instance, service, number, token: param("token"), pool };
         }
+        let unescaped = uri.user_unescaped().unwrap_or_default();
+        let dialled = unescaped.split(';').next().unwrap_or_default();
+        if let Some((instance, prefix, rest)) = self.plugins.for_prefix(dialled) {
+            let (service, number) = (Some(prefix.to_owned()), Some(rest.to_owned()));
+            return Address::Feature { instance, service, number, token: None, pool: None };
+        }
         Address::Other
     }
 
@@ -199,14 +187,17 @@ impl Engine {
         pool: Option<String>,
         call_id: &str,
     ) {
-        let held = self.held_call_of(&caller, leg);
+        // A call that is picked up has nothing to do with the one its picker holds.
+        let parks = !self.plugins.uses(instance, Extension::Ringing);
+        let held = self.held_call_of(&caller, leg).filter(|_| parks);
         let occupied = number.as_deref().is_some_and(|number| self.orbits.occupant(number).is_some());
         let mut offer = self.offer(How::Dial, &caller, service, number, token, pool, call_id);
         offer.leg = Some(leg);
         offer.near = held;
         offer.far = held.and_then(|near| self.far_of(near));
         // The hold may be still on its way: some phones put it behind the new call's INVITE.
-        if offer.far.is_none()
+        if parks
+            && offer.far.is_none()
             && !occupied
             && offer.service.as_deref() != Some("unpark")
             && self.talks(&caller, leg)
@@ -234,6 +225,8 @@ impl Engine {
     ) -> Offer {
         let number_error = number
             .as_deref()
+            // What follows a prefix is no number of a range.
+            .filter(|_| service.as_deref().is_none_or(|service| !service.starts_with(['*', '#'])))
             .filter(|number| self.orbits.ranges().find(number).is_none())
             .map(|number| format!("{number} is in no range"));
         Offer {
@@ -248,6 +241,7 @@ impl Engine {
             caller: caller.clone(),
             near: None,
             far: None,
+            ringing: None,
             call_id: call_id.to_owned(),
         }
     }
@@ -304,7 +298,8 @@ impl Engine {
         let far = offer.far.as_ref().map(|far| far.leg);
         let call_id = offer.call_id.clone();
         let flow = self.plugins.offer(self.core.now, instance, &offer);
-        let ask = Ask { kind, near, far, parker: offer.caller, call_id, decided: false, refused: false };
+        let decided = kind == AskKind::Ringing;
+        let ask = Ask { kind, near, far, parker: offer.caller, call_id, decided, refused: false };
         if let Some(far) = far.and_then(|far| self.calls.leg_mut(far)) {
             far.flow = Some(flow);
         }
@@ -328,6 +323,13 @@ impl Engine {
         let right = party.user.is_some() && target.party.user == party.user;
         let peer = self.calls.peer_of(named);
         match (confirmed, peer) {
+            // A call on hold may be taken where the policy says so.
+            (true, _) if !right && !replaces.early_only && self.held_call(named).is_some() => {
+                let call = self.held_call(named);
+                if !call.is_some_and(|call| self.pick_by_replaces(leg, party, call)) {
+                    self.reject(leg, Rejection::because(Status::BUSY_HERE, "The call is answered"));
+                }
+            }
             // Without a right to the dialog it is taken as early-only, and answered calls are not for stealing.
             (true, _) if replaces.early_only || !right => {
                 self.reject(leg, Rejection::because(Status::BUSY_HERE, "The call is answered"));
@@ -339,13 +341,18 @@ impl Engine {
                 self.calls.join(&mut self.core, Origin::Replaces(named), leg, peer);
             }
             (true, None) => self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
-            // A user takes on one phone what rings on another of his; anybody else's is Group Call Pickup's business.
+            // A user takes on one phone what rings on another of his; anybody else's is for a plugin to decide.
             (false, _) => {
                 let caller = match target.outgoing.as_ref().map(|outgoing| outgoing.for_whom) {
                     Some(ForWhom::Caller(caller)) if right => Some(caller),
                     _ => None,
                 };
                 let Some(caller) = caller else {
+                    if let Some(call) = self.call_of_branch(named)
+                        && self.pick_by_replaces(leg, party, call)
+                    {
+                        return;
+                    }
                     self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
                     return;
                 };

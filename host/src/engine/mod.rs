@@ -4,7 +4,7 @@
 //! each other (SIP events, notices of calls, commands of plugins, answers of orbits) until nobody has anything to say.
 //!
 //! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
-//! (names to phones), `ask` (what plugins decide about), `command` (what plugins ask for), `record` (store and restart),
+//! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what plugins decide about), `command` (what plugins ask for), `record` (store and restart),
 //! `admin` (requests of the administrative interface).
 
 pub(crate) mod core;
@@ -18,6 +18,8 @@ mod input;
 mod invite;
 mod notice;
 mod output;
+mod pickup;
+mod place;
 mod record;
 mod routing;
 mod transfer;
@@ -102,6 +104,12 @@ pub struct Engine {
     recalls: BTreeMap<Waiter, String>,
     /// The same, asked for by the administrative interface.
     retrievals: BTreeMap<AdminId, String>,
+    /// Calls that ring at users with a rule for when nobody answers.
+    placed: BTreeMap<LegId, place::Placed>,
+    /// Calls that are being taken by somebody else than they ring at, or wait for.
+    takings: BTreeMap<Waiter, pickup::Taking>,
+    /// Callers for whom a picker's phones ring as well.
+    summons: BTreeMap<LegId, pickup::Summons>,
     /// How often the flow of a parked call has failed.
     restarts: BTreeMap<LegId, u8>,
     /// Legs made from records, until their phones have answered: leg to orbit.
@@ -175,6 +183,9 @@ impl Engine {
             unsettled: BTreeMap::new(),
             recalls: BTreeMap::new(),
             retrievals: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            takings: BTreeMap::new(),
+            summons: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restoring: BTreeMap::new(),
             resolving: BTreeMap::new(),
@@ -227,6 +238,7 @@ impl Engine {
                 Timer::Plugin(waiter) => self.answer(waiter, Ok(&serde_json::Value::Null)),
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),
                 Timer::Restart(leg) => self.take_up(leg),
+                Timer::NoAnswer(leg) => self.nobody_answers(leg),
                 other => self.calls.on_timer(&mut self.core, other),
             }
             self.settle();
@@ -268,6 +280,9 @@ impl Engine {
             ("servers", servers),
             ("timers", self.core.timers.len()),
             ("occupants", self.orbits.occupants().count()),
+            ("ringing", self.orbits.ringing().count()),
+            ("placed", self.placed.len()),
+            ("takings", self.takings.len() + self.summons.len()),
         ])
     }
 

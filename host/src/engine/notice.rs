@@ -8,7 +8,7 @@ use super::record::StoreOwner;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::call::{Failed, Notice, Origin, Rejection};
-use crate::orbit::{Freed, OrbitOutput};
+use crate::orbit::{Fate, Freed, OrbitOutput};
 use crate::plugin::FlowEnd;
 use crate::sip::Status;
 
@@ -19,7 +19,10 @@ impl Engine {
                 match origin {
                     Origin::Phone => {}
                     Origin::Plugin(waiter) => self.command_finished(waiter, result),
-                    Origin::Refer(subscription) => self.transfer_over(subscription, leg, &result),
+                    Origin::Refer(subscription) => {
+                        self.transfer_rang(leg, &result);
+                        self.transfer_over(subscription, leg, &result);
+                    }
                     Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
                     Origin::Fallback(far) => self.fallback_over(far, &result),
                     Origin::Admin(request) => self.operation_for_admin(request, result),
@@ -54,6 +57,7 @@ impl Engine {
                 self.restarts.remove(&leg);
                 self.unsettled.remove(&leg);
                 self.orbits.leg_ended(self.core.now, leg);
+                self.ring_ended(leg, if by_party { &Fate::HungUp } else { &Fate::Unanswered });
                 for waiter in self.watches.remove(&leg).unwrap_or_default() {
                     let ended = Ended { by_party, reason: reason.clone() };
                     self.answer(waiter, Ok(&ended));
@@ -73,11 +77,13 @@ impl Engine {
                 let who = self.calls.leg(callee).map(|leg| leg.party.uri.clone());
                 let detail = serde_json::json!({ "caller": caller.0, "callee": callee.0, "by": who });
                 self.core.event("call.answered", None, call_id.as_deref(), detail);
+                self.ring_answered(caller, callee);
             }
             Notice::Stranded { leg } => {
                 let refusal = Refusal::new(Code::GENERAL, "the transfer was refused");
                 self.ring_back_or_release(leg, &refusal);
             }
+            Notice::Unanswered { leg, status } => self.unanswered(leg, status),
             Notice::Cancelled { leg } => {
                 if let Some(leg) = self.calls.leg_mut(leg) {
                     leg.waiting_offer = None;

@@ -79,6 +79,14 @@ pub(super) fn trunk(trunk: &config::Trunk) -> Trunk {
     }
 }
 
+/// The number or name a URI dials.
+pub(super) fn dialled(uri: &Uri) -> Result<String, Rejection> {
+    let user_part = uri.user_unescaped().ok_or_else(|| Rejection::new(Status::ADDRESS_INCOMPLETE))?;
+    let dialled = user_part.split(';').next().unwrap_or_default();
+    // RFC 3966 §3: visual separators mean nothing.
+    Ok(if uri.scheme == Scheme::Tel { dialled.replace(['-', '.', '(', ')'], "") } else { dialled.to_owned() })
+}
+
 impl Engine {
     /// Who sent a request, as plugins and phones are told.
     pub(super) fn party_of(&self, sender: &Sender, request: &Message, flow: &Flow) -> Party {
@@ -121,6 +129,7 @@ impl Engine {
             may_park: user.may_park,
             may_retrieve: user.may_retrieve,
             pickup_group: user.pickup_group.clone(),
+            further_pickup_groups: user.further_pickup_groups.clone(),
             outside: false,
             device: None,
         }
@@ -128,15 +137,8 @@ impl Engine {
 
     /// Where a URI leads, for a caller.
     pub(super) fn destination(&self, uri: &Uri, caller: &Party) -> Result<Destination, Rejection> {
-        let user_part = uri.user_unescaped().ok_or_else(|| Rejection::new(Status::ADDRESS_INCOMPLETE))?;
-        let dialled = user_part.split(';').next().unwrap_or_default();
-        // RFC 3966 §3: visual separators mean nothing.
-        let digits = if uri.scheme == Scheme::Tel {
-            dialled.replace(['-', '.', '(', ')'], "")
-        } else {
-            dialled.to_owned()
-        };
-        let dialled = digits.as_str();
+        let dialled = dialled(uri)?;
+        let dialled = dialled.as_str();
         if let Some(user) = self.directory.resolve(dialled) {
             let phones = self.phones_of(user, None);
             if phones.is_empty() {
@@ -256,6 +258,8 @@ impl Engine {
 
     fn trunk_failed(&mut self, purpose: Purpose, why: &str) {
         match purpose {
+            // Other phones ring for the caller: they may still answer.
+            Purpose::Call { leg, .. } if self.calls.is_ringing(leg) => {}
             Purpose::Call { leg, .. } => {
                 self.reject(leg, Rejection::because(Status::SERVICE_UNAVAILABLE, why))
             }
@@ -266,13 +270,14 @@ impl Engine {
         }
     }
 
-    /// Sends a MESSAGE outside any dialog.
+    /// Sends a MESSAGE outside any dialog; one that `lasts` is not to be shown later (RFC 3428 §10).
     pub(super) fn send_message(
         &mut self,
         to: &Candidate,
         from: &str,
         content_type: &str,
         body: bytes::Bytes,
+        lasts: Option<std::time::Duration>,
         owner: super::core::Owner,
     ) {
         let mut draft = Draft::request(Method::Message, &to.uri);
@@ -287,6 +292,9 @@ impl Engine {
             .add(Name::CallId, call_id)
             .add(Name::CSeq, "1 MESSAGE")
             .body(content_type, body);
+        if let Some(lasts) = lasts {
+            draft.add(Name::Expires, lasts.as_secs());
+        }
         self.core.request(to.flow, draft, owner);
     }
 }

@@ -31,6 +31,8 @@ pub enum Timer {
     Operation(OpId),
     /// …look again whether a held call has appeared, for a park by hold and dial.
     HoldWait(LegId),
+    /// …forward a call that nobody answers, as its callee wishes.
+    NoAnswer(LegId),
     /// …answer a plugin's timer.
     Plugin(Waiter),
     /// …give a parked call whose flow has failed to a new one.
@@ -75,6 +77,7 @@ impl Timers {
             Timer::Probe(leg),
             Timer::Clear(leg),
             Timer::HoldWait(leg),
+            Timer::NoAnswer(leg),
             Timer::Restart(leg),
         ] {
             self.cancel(timer);

@@ -9,6 +9,7 @@ use super::ask::AskKind;
 use super::invite::Address;
 use super::routing::{Destination, Purpose};
 use crate::call::{Headers, Origin, Referral, Rejection, Ringing, State, status_for};
+use crate::orbit::Fate;
 use crate::sip::{Name, Replaces, Scheme, Status, Uri};
 
 /// How long the target of a transfer may ring.
@@ -142,9 +143,16 @@ impl Engine {
             self.decide(subscription, Status::NOT_FOUND, Some("Not a domain of this host"));
             return;
         }
-        match self.destination(target, by) {
+        let (target, history) = self.forwarded_at_once(target);
+        ringing.headers.extra.extend(history);
+        match self.destination(&target, by) {
             Ok(Destination::Phones(phones)) => {
                 ringing.groups.push_back(phones);
+                let callee = super::routing::dialled(&target).ok();
+                let callee = callee.and_then(|dialled| self.directory.resolve(&dialled)).cloned();
+                if let Some(callee) = callee {
+                    self.ring_begins(far.leg, &callee, &far.party, false);
+                }
                 self.calls.ring(&mut self.core, origin, far.leg, ringing);
             }
             Ok(Destination::Trunk { name, number }) => {
@@ -153,6 +161,21 @@ impl Engine {
             }
             Err(rejection) => self.decide(subscription, rejection.status, rejection.reason.as_deref()),
         }
+    }
+
+    /// The phones that rang for a transfer do so no more.
+    pub(super) fn transfer_rang(
+        &mut self,
+        far: LegId,
+        result: &Result<crate::call::Done, crate::call::Failed>,
+    ) {
+        let fate = match result {
+            Ok(crate::call::Done::Answered { leg }) => {
+                Fate::Answered(self.calls.leg(*leg).map(|leg| leg.party.clone()).unwrap_or_default())
+            }
+            Ok(_) | Err(_) => Fate::Unanswered,
+        };
+        self.orbits.ring_over(self.core.now, far, &fate);
     }
 
     /// A transfer's operation has ended.

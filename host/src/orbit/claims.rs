@@ -195,7 +195,7 @@ impl Orbits {
     ) -> Result<Claimed, Refusal> {
         let Some(occupant) = self.occupants.get_mut(&number) else { return Err(vacant(number)) };
         let Some(leg) = occupant.leg else { return Err(vacant(number)) };
-        occupant.state = State::Connecting { claimant: claimant.clone(), flow, since: now.instant };
+        occupant.state = State::Connecting { claimant: Box::new(claimant.clone()), flow, since: now.instant };
         let claimed = Claimed { number: number.to_string(), leg, party: occupant.parked.clone() };
         let detail = json!({
             "by": claimant.label(),
@@ -231,7 +231,7 @@ impl Orbits {
             Some(Occupant { state: State::Connecting { claimant, flow: by, .. }, .. })
                 if *by != Some(flow) =>
             {
-                let claimant = claimant.clone();
+                let claimant = Party::clone(claimant);
                 self.answer(waiter, Ok(ClaimedBy { claimant }));
             }
             Some(occupant) if occupant.owner == Some(flow) || missed.is_none() => {
@@ -317,6 +317,7 @@ impl Orbits {
     /// Nobody waits for this answer any more. What has an effect goes on: a park is stored all the same.
     pub fn withdraw(&mut self, waiter: Waiter) {
         self.unwait(waiter);
+        self.unwait_ringing(waiter);
     }
 
     pub(super) fn wait(&mut self, waiter: Waiter, wait: Wait) {

@@ -21,6 +21,7 @@ mod range;
 mod ranges;
 mod record;
 mod restore;
+mod ringing;
 mod table;
 
 #[cfg(test)]
@@ -32,3 +33,4 @@ pub use orbits::{Freed, OrbitOutput, Orbits};
 pub use range::{POOL_SIZE_MAX, RANGE_SIZE_MAX, Range, RangeError, RangeFault, Used};
 pub use ranges::{Ranges, put_operation, remove_operation};
 pub use record::{Record, RestoredCall};
+pub use ringing::Fate;

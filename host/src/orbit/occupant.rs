@@ -25,7 +25,7 @@ pub enum State {
     /// Somebody has claimed it and is being connected.
     Connecting {
         /// Who.
-        claimant: Party,
+        claimant: Box<Party>,
         /// The flow the claim is booked on. `None`: the host's own, for a call no flow looks after.
         flow: Option<FlowId>,
         /// Since when; comes back to the call as waiting time if connecting fails.

@@ -116,6 +116,7 @@ pub struct Orbits {
     pub(super) foreign: BTreeSet<Number>,
     pub(super) ledger: Ledger,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
+    pub(super) ringing: super::ringing::RingingCalls,
     pub(super) draining: bool,
     pub(super) stays: u64,
     pub(super) outputs: VecDeque<OrbitOutput>,
@@ -140,6 +141,7 @@ impl Orbits {
             foreign: BTreeSet::new(),
             ledger: Ledger::new(host),
             timers: BTreeSet::new(),
+            ringing: super::ringing::RingingCalls::default(),
             draining: false,
             stays: 0,
             outputs: VecDeque::new(),
@@ -284,7 +286,7 @@ impl Orbits {
     pub(super) fn vacate(&mut self, now: Now, number: Number, outcome: words::Outcome, why: Refusal) {
         let Some(occupant) = self.occupants.get(&number) else { return };
         let claimant = match &occupant.state {
-            State::Connecting { claimant, since, .. } => Some((claimant.clone(), *since)),
+            State::Connecting { claimant, since, .. } => Some((Party::clone(claimant), *since)),
             State::Storing { until } => {
                 self.timers.remove(&(*until, Timer::Store(number, occupant.stay)));
                 None
@@ -306,6 +308,7 @@ impl Orbits {
             outcome,
             by: claimant.as_ref().map(|(claimant, _)| claimant.clone()),
         };
+        self.note_parked_fate(now, &freed);
         self.event("orbit.freed", None, &number.to_string(), detail);
         self.outputs.push_back(OrbitOutput::Freed(Box::new(freed)));
         if let Some((claimant, since)) = claimant {

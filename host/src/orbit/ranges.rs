@@ -40,6 +40,8 @@ struct UserRecord {
     extension: Option<String>,
     #[serde(default)]
     pickup_group: Option<String>,
+    #[serde(default)]
+    private_number: Option<String>,
 }
 
 impl Ranges {
@@ -201,11 +203,15 @@ impl Ranges {
             }
             (Some(Key::User(name)), Some(record)) => {
                 let user = serde_json::from_slice::<UserRecord>(&record.value).ok();
-                let (extension, group) =
-                    user.map(|user| (user.extension, user.pickup_group)).unwrap_or_default();
+                let (extension, group, private) = user
+                    .map(|user| (user.extension, user.pickup_group, user.private_number))
+                    .unwrap_or_default();
                 let parse = |text: String| Number::parse(&text).ok();
-                let extensions =
-                    [Some(name.clone()), extension].into_iter().flatten().filter_map(parse).collect();
+                let extensions = [Some(name.clone()), extension, private]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(parse)
+                    .collect();
                 self.take_user(name, UserNumbers { extensions, group: group.and_then(parse) });
                 Ok(false)
             }

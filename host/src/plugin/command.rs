@@ -1,6 +1,6 @@
 //! What plugins ask for. A plugin function only enqueues a [`Command`]; the engine applies it when no plugin runs.
 
-use switchyard_sdk::ext::{call, orbit};
+use switchyard_sdk::ext::{call, orbit, ringing};
 use switchyard_sdk::host::Command as Asked;
 pub use switchyard_sdk::host::FlowEnd;
 use switchyard_sdk::types::{FlowId, LegId, Refusal, Token};
@@ -64,6 +64,14 @@ pub enum Verb {
     Free(String, orbit::Outcome),
     /// [`switchyard_sdk::abi::OrbitV1::unclaim`].
     Unclaim(String),
+    /// [`switchyard_sdk::abi::RingingV1::list`].
+    List(Token, ringing::Query),
+    /// [`switchyard_sdk::abi::RingingV1::take`].
+    Take(Token, ringing::Take),
+    /// [`switchyard_sdk::abi::RingingV1::over`].
+    Over(Token, LegId),
+    /// [`switchyard_sdk::abi::RingingV1::tell`].
+    Tell(ringing::Tell),
     /// [`switchyard_sdk::abi::TimerV1::at`].
     At(Token, Utc),
     /// [`switchyard_sdk::abi::HostTable::withdraw`]; `flow` of the command is 0.
@@ -91,6 +99,10 @@ impl Verb {
             Asked::Settled(number) => Self::Settled(token?, number),
             Asked::Free(number, outcome) => Self::Free(number, outcome),
             Asked::Unclaim(number) => Self::Unclaim(number),
+            Asked::List(query) => Self::List(token?, query),
+            Asked::Take(take) => Self::Take(token?, take),
+            Asked::Over(leg) => Self::Over(token?, leg),
+            Asked::Tell(tell) => Self::Tell(tell),
             Asked::At(utc) => Self::At(token?, Utc(utc.0)),
             Asked::Withdraw(token) => Self::Withdraw(token),
             Asked::End(how, message) => Self::FlowEnd(how, message),

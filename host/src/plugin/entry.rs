@@ -107,6 +107,12 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     for service in &manifest.services {
         check_name("service", service, '-')?;
     }
+    for prefix in &manifest.prefixes {
+        // More would swallow numbers of ranges: those have one character at most before their digits.
+        if prefix.len() != 2 || !prefix.chars().all(|c| c == '*' || c == '#') {
+            return Err(format!("prefix: expected two of * and #, got {prefix:?}"));
+        }
+    }
     for (at, section) in manifest.sections.iter().enumerate() {
         check_name("section", &section.name, '_')?;
         if section.name == HOST_SECTION {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use switchyard_sdk::abi::{Event, PluginEntry, Str, event, status};
 use switchyard_sdk::ext::orbit::Resume;
-use switchyard_sdk::host::Instance;
+use switchyard_sdk::host::{Extension, Instance};
 use switchyard_sdk::manifest::{Manifest, Section};
 use switchyard_sdk::types::{FlowId, Offer, Refusal, Token};
 
@@ -177,6 +177,22 @@ impl Plugins {
     /// The instance that handles requests to `user_part` of the domain.
     pub fn for_service(&self, user_part: &str) -> Option<InstanceId> {
         self.serving(|manifest| manifest.services.iter().any(|declared| declared == user_part))
+    }
+
+    /// The instance that handles calls to `prefix` and more, the prefix, and what follows it.
+    pub fn for_prefix<'a>(&self, user_part: &'a str) -> Option<(InstanceId, &'a str, &'a str)> {
+        let (prefix, rest) = user_part.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
+        let instance =
+            self.serving(|manifest| manifest.prefixes.iter().any(|declared| declared == prefix))?;
+        Some((instance, prefix, rest))
+    }
+
+    /// Whether an instance declares an extension.
+    pub fn uses(&self, instance: InstanceId, extension: Extension) -> bool {
+        self.copies.iter().any(|copy| {
+            copy.id == instance
+                && copy.description.manifest.extensions.iter().any(|declared| declared == extension.id())
+        })
     }
 
     fn serving(&self, does: impl Fn(&Manifest) -> bool) -> Option<InstanceId> {
@@ -453,6 +469,7 @@ fn common(new: &Description, old: &Description) -> Option<String> {
     let sections = |of: &Description| of.manifest.sections.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
     both("kind", &new.manifest.kinds, &old.manifest.kinds)
         .or_else(|| both("service", &new.manifest.services, &old.manifest.services))
+        .or_else(|| both("prefix", &new.manifest.prefixes, &old.manifest.prefixes))
         .or_else(|| both("policy section", &sections(new), &sections(old)))
 }
 

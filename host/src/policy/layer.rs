@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use super::load::Workshop;
 use super::sandbox::{Sentinel, caller};
 use super::schema::{Field, Fields, Given, Shape};
+use crate::near::nearest;
 
 /// Settings and hooks as far as files mention them.
 pub(crate) type Tree = BTreeMap<String, Node>;
@@ -209,6 +210,14 @@ impl Reader<'_> {
                     }
                 }
                 None if key == "tests" && self.path.len() == 1 => self.tests(&value)?,
+                // A section of a plugin that is not loaded: what it says matters again when the plugin is.
+                None if self.path.len() == 1
+                    && matches!(&value, Value::Table(table) if table.raw_len() == 0)
+                    && nearest(&key, fields.0.keys().map(String::as_str)).is_none() =>
+                {
+                    let Origin { file, line, .. } = self.origin();
+                    tracing::warn!("policy: {file}:{line}: {key}: no plugin that is loaded has this section");
+                }
                 None => {
                     let what = if self.path.len() == 1 { "section" } else { "key" };
                     let message = fields.unknown(&self.path.join("."), &key, what);
@@ -295,8 +304,17 @@ pub(crate) fn given<'a>(value: &Value, text: &'a mut Option<String>) -> Given<'a
             Ok(value) => Given::Text(text.insert(value.to_owned())),
             Err(_) => Given::Other("text that is not UTF-8"),
         },
-        Value::Table(table) if table.raw_len() > 0 => Given::Other("a list"),
-        Value::Table(_) => Given::Other("a table"),
+        Value::Table(table) => {
+            let texts: Option<Vec<String>> = table
+                .sequence_values::<Value>()
+                .map(|item| Some(item.ok()?.as_string()?.to_str().ok()?.to_owned()))
+                .collect();
+            match texts {
+                Some(texts) if table.pairs::<Value, Value>().count() == texts.len() => Given::Texts(texts),
+                _ if table.raw_len() > 0 => Given::Other("a list"),
+                _ => Given::Other("a table"),
+            }
+        }
         Value::Function(_) => Given::Other("a function"),
         Value::UserData(data) => match data.borrow::<Sentinel>().map(|sentinel| *sentinel) {
             Ok(Sentinel::None) => Given::None,

@@ -441,6 +441,11 @@ fn written(field: &Field, value: &Json) -> String {
         (Some(Shape::Duration { .. }), Json::Number(number)) => {
             format!("{:?}", duration::print(number.as_u64().unwrap_or_default()))
         }
+        (Some(Shape::Texts), Json::Array(texts)) if texts.is_empty() => "{}".into(),
+        (Some(Shape::Texts), Json::Array(texts)) => {
+            let texts: Vec<String> = texts.iter().map(Json::to_string).collect();
+            format!("{{ {} }}", texts.join(", "))
+        }
         (Some(Shape::Music), Json::String(word)) => (word == "default").to_string(),
         (Some(Shape::Music), Json::Object(file)) => file.get("file").unwrap_or(&Json::Null).to_string(),
         (_, value) => value.to_string(),

@@ -49,6 +49,7 @@ pub(crate) enum Shape {
     Text,
     Uri,
     Word { words: Vec<String> },
+    Texts,
     Music,
     Table(Fields),
 }
@@ -61,6 +62,8 @@ pub(crate) enum Given<'a> {
     Integer(i64),
     Number(f64),
     Text(&'a str),
+    /// A list of texts; or an empty table, which is a list of nothing.
+    Texts(Vec<String>),
     /// Anything that is no plain value, in words: `a function`.
     Other(&'static str),
 }
@@ -221,6 +224,7 @@ impl Shape {
             Kind::Text => Shape::Text,
             Kind::Uri => Shape::Uri,
             Kind::Word { words } => Shape::Word { words: words.clone() },
+            Kind::Texts => Shape::Texts,
             Kind::Music => Shape::Music,
             Kind::Table { settings } => Shape::Table(Fields::of(settings, "", &mut |_| {})),
         }
@@ -239,6 +243,9 @@ impl Shape {
             (Shape::Uri, Given::Text(text)) => is_uri(text).then(|| Json::from(*text)),
             (Shape::Word { words }, Given::Text(text)) => {
                 words.iter().any(|word| word == text).then(|| Json::from(*text))
+            }
+            (Shape::Texts, Given::Texts(texts)) => {
+                texts.iter().all(|text| text.len() <= TEXT_BYTES_MAX).then(|| Json::from(texts.clone()))
             }
             // The JSON of `switchyard_sdk::ext::call::Music`.
             (Shape::Music, Given::Boolean(true)) => Some(json!("default")),
@@ -265,6 +272,7 @@ impl Shape {
                 words.sort();
                 words.join(", ")
             }
+            Shape::Texts => "a list of texts such as { \"bob\", \"*101\" }".into(),
             Shape::Music => "true, false, or the name of a file in the music folder".into(),
             Shape::Table(_) => "a table".into(),
         }
@@ -282,7 +290,11 @@ impl<'a> Given<'a> {
                 None => Given::of_number(number.as_f64().unwrap_or(f64::NAN)),
             },
             Json::String(text) => Given::Text(text),
-            Json::Array(_) => Given::Other("a list"),
+            Json::Array(items) => {
+                let texts: Option<Vec<String>> =
+                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                texts.map_or(Given::Other("a list"), Given::Texts)
+            }
             Json::Object(_) => Given::Other("a table"),
         }
     }
@@ -305,6 +317,8 @@ impl<'a> Given<'a> {
             Given::Integer(number) => number.to_string(),
             Given::Number(number) => number.to_string(),
             Given::Text(text) => quoted(text),
+            Given::Texts(texts) if texts.is_empty() => "a table".into(),
+            Given::Texts(_) => "a list".into(),
             Given::Other(words) => (*words).into(),
         }
     }

@@ -91,6 +91,8 @@ fn wish(offer: &Offer) -> Wish {
         How::Refer | How::Admin if unpark => {
             refuse(Code::NOTHING_TO_PARK, "dial unpark to take a call".to_owned())
         }
+        // Not offered to a plugin that does not declare it knows ringing calls.
+        How::Ringing => refuse(Code::NOTHING_TO_PARK, "a ringing call cannot be parked".to_owned()),
         How::Refer | How::Admin => match &offer.far {
             Some(far) => Wish::Park(far.clone()),
             None => refuse(Code::NOTHING_TO_PARK, "there is nobody to park".to_owned()),

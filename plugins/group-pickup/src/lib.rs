@@ -1,20 +1,42 @@
-//! Group Call Pickup: for now it only declares itself, so that ranges of its kind can be set up, and says that
-//! it cannot serve them yet.
+//! Group Call Pickup: whoever notices a ringing phone dials its group's number and has the call (facts.md §1.4).
+//!
+//! Membership protects the callee, not the picker: only calls to members of a group can be picked up through its
+//! number, and the terms are those of the callee's pool. Who may pick up is a policy.
+//!
+//! - [`pick`]: which call, and whether this picker may have it; then one command takes it;
+//! - [`notice`]: tells the members that a call rings unanswered, if the policy wants that;
+//! - [`terms`]: the policy's settings, and what they say about a call and its picker.
+
+mod notice;
+mod pick;
+mod terms;
 
 use switchyard_sdk::prelude::*;
 
-/// The plugin.
+/// The plugin. All state is in flows; what rings is the host's to know.
 #[derive(Default)]
 pub struct GroupPickup;
 
 impl Plugin for GroupPickup {
     const NAME: &'static str = "group-pickup";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const MANIFEST: &'static str = include_str!("../manifest.json");
+    const MANIFEST: &'static str = include_str!("manifest.json");
     type Error = CommandError;
 
-    async fn offer(self: Rc<Self>, cx: Context, _offer: Offer) -> Result<(), CommandError> {
-        cx.calls().refuse(&Refusal::new(Code::GENERAL, "group pickup is not available yet"));
+    async fn offer(self: Rc<Self>, cx: Context, offer: Offer) -> Result<(), CommandError> {
+        if offer.how == How::Ringing {
+            return notice::notice(&cx, &offer).await;
+        }
+        match pick::pick(&cx, &offer).await {
+            Ok(()) => {
+                cx.metrics().count("pickups", 1);
+                cx.calls().accept(&Accept::default());
+            }
+            Err(refusal) => {
+                cx.metrics().count("pickups_refused", 1);
+                cx.calls().refuse(&refusal);
+            }
+        }
         Ok(())
     }
 }
@@ -22,18 +44,4 @@ impl Plugin for GroupPickup {
 switchyard_sdk::declare_plugin!(GroupPickup);
 
 #[cfg(test)]
-mod tests {
-    use switchyard_sdk::testing::FakeHost;
-
-    use super::*;
-
-    #[test]
-    fn whoever_dials_a_group_is_told_that_it_is_not_available_yet() {
-        let mut host = FakeHost::new::<GroupPickup>();
-        assert_eq!(host.manifest().kinds, ["group-pickup"]);
-        let number = Some("*101".to_owned());
-        host.offer(Offer { service: None, number, leg: Some(LegId(1)), ..Offer::dialled("") });
-        assert_eq!(host.expect_refuse().text, "group pickup is not available yet");
-        host.expect_done();
-    }
-}
+mod tests;

@@ -8,4 +8,5 @@ pub mod log;
 pub mod metrics;
 pub mod orbit;
 pub mod policy;
+pub mod ringing;
 pub mod timer;

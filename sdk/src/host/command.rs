@@ -3,6 +3,7 @@
 use crate::abi::flow_end;
 use crate::ext::call::{Accept, Play, Release, Ring};
 use crate::ext::orbit::{Claim, Commit, Outcome, Reserve};
+use crate::ext::ringing::{Query, Take, Tell};
 use crate::types::{LegId, Refusal, Token, Utc};
 
 /// One thing a flow asks for; the host function of the same name says what it means.
@@ -38,6 +39,14 @@ pub enum Command {
     Free(String, Outcome),
     /// [`crate::abi::OrbitV1::unclaim`].
     Unclaim(String),
+    /// [`crate::abi::RingingV1::list`].
+    List(Query),
+    /// [`crate::abi::RingingV1::take`].
+    Take(Take),
+    /// [`crate::abi::RingingV1::over`].
+    Over(LegId),
+    /// [`crate::abi::RingingV1::tell`].
+    Tell(Tell),
     /// [`crate::abi::TimerV1::at`].
     At(Utc),
     /// [`crate::abi::HostTable::withdraw`].

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use command::{Command, FlowEnd, Joining, Playing};
 
-use crate::abi::{CallV1, Event, LogV1, MetricsV1, OrbitV1, PluginEntry, PolicyV1, TimerV1};
+use crate::abi::{CallV1, Event, LogV1, MetricsV1, OrbitV1, PluginEntry, PolicyV1, RingingV1, TimerV1};
 use crate::types::{FlowId, Token};
 
 /// An extension this ABI knows.
@@ -22,6 +22,8 @@ pub enum Extension {
     Call,
     /// [`OrbitV1`].
     Orbit,
+    /// [`RingingV1`].
+    Ringing,
     /// [`PolicyV1`].
     Policy,
     /// [`TimerV1`].
@@ -34,14 +36,15 @@ pub enum Extension {
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Extension; 6] =
-        [Self::Call, Self::Orbit, Self::Policy, Self::Timer, Self::Log, Self::Metrics];
+    pub const ALL: [Extension; 7] =
+        [Self::Call, Self::Orbit, Self::Ringing, Self::Policy, Self::Timer, Self::Log, Self::Metrics];
 
     /// `switchyard.call/1`.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Call => CallV1::ID,
             Self::Orbit => OrbitV1::ID,
+            Self::Ringing => RingingV1::ID,
             Self::Policy => PolicyV1::ID,
             Self::Timer => TimerV1::ID,
             Self::Log => LogV1::ID,

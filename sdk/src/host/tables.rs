@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Command, Extension, FlowEnd, Joining, Playing, Receiver, Seat};
 use crate::abi::{
-    ABI_VERSION, CallV1, HostTable, LogV1, MetricsV1, OrbitV1, PolicyV1, Sink, Str, TimerV1, status,
+    ABI_VERSION, CallV1, HostTable, LogV1, MetricsV1, OrbitV1, PolicyV1, RingingV1, Sink, Str, TimerV1,
+    status,
 };
 use crate::types::{FlowId, LegId, Token, Utc};
 
@@ -49,6 +50,14 @@ impl<R: Receiver> Tables<R> {
         settled: settled::<R>,
         free: free::<R>,
         unclaim: unclaim::<R>,
+    };
+    const RINGING: &'static RingingV1 = &RingingV1 {
+        size: size_of::<RingingV1>() as u32,
+        reserved: 0,
+        list: list::<R>,
+        take: take_call::<R>,
+        over: over::<R>,
+        tell: tell::<R>,
     };
     const POLICY: &'static PolicyV1 = &PolicyV1 {
         size: size_of::<PolicyV1>() as u32,
@@ -136,6 +145,7 @@ host_functions! {
         match extension {
             Extension::Call => (&raw const *Tables::<R>::CALL).cast(),
             Extension::Orbit => (&raw const *Tables::<R>::ORBIT).cast(),
+            Extension::Ringing => (&raw const *Tables::<R>::RINGING).cast(),
             Extension::Policy => (&raw const *Tables::<R>::POLICY).cast(),
             Extension::Timer => (&raw const *Tables::<R>::TIMER).cast(),
             Extension::Log => (&raw const *Tables::<R>::LOG).cast(),
@@ -212,6 +222,19 @@ host_functions! {
     }
     fn unclaim(context: *mut c_void, flow: u64, number: Str) -> i32 {
         take::<R>(context, Extension::Orbit, flow, None, text(number).map(Command::Unclaim))
+    }
+
+    fn list(context: *mut c_void, flow: u64, token: u64, query: Str) -> i32 {
+        take::<R>(context, Extension::Ringing, flow, Some(token), json(query).map(Command::List))
+    }
+    fn take_call(context: *mut c_void, flow: u64, token: u64, call: Str) -> i32 {
+        take::<R>(context, Extension::Ringing, flow, Some(token), json(call).map(Command::Take))
+    }
+    fn over(context: *mut c_void, flow: u64, token: u64, leg: u64) -> i32 {
+        take::<R>(context, Extension::Ringing, flow, Some(token), Some(Command::Over(LegId(leg))))
+    }
+    fn tell(context: *mut c_void, flow: u64, words: Str) -> i32 {
+        take::<R>(context, Extension::Ringing, flow, None, json(words).map(Command::Tell))
     }
 
     fn at(context: *mut c_void, flow: u64, token: u64, utc_ms: u64) -> i32 {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::ext::call::{Answered, Played, Ring};
 use crate::ext::orbit::{Claim, Claimed, Commit, Reserve, Reserved};
+use crate::ext::ringing::{Query, Take, Waiting};
 use crate::host::{Command, Joining, Playing};
 use crate::types::{FlowId, Token};
 
@@ -24,8 +25,8 @@ pub struct Recorded {
 impl Recorded {
     /// Waits are answered by what the test lets happen (a hang-up, a claim, time), not one by one.
     pub(crate) fn is_wait(&self) -> bool {
-        use Command::{At, Claimed, Settled, Watch, Withdraw};
-        matches!(self.command, Watch(_) | Claimed(_) | Settled(_) | At(_) | Withdraw(_))
+        use Command::{At, Claimed, Over, Settled, Watch, Withdraw};
+        matches!(self.command, Watch(_) | Claimed(_) | Settled(_) | Over(_) | At(_) | Withdraw(_))
     }
 }
 
@@ -89,4 +90,6 @@ requests! {
     Reserve(Reserve) -> Reserved, "reserve";
     Commit(Commit) -> (), "commit";
     Claim(Claim) -> Claimed, "claim";
+    List(Query) -> Waiting, "list";
+    Take(Take) -> (), "take";
 }

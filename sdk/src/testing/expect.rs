@@ -3,6 +3,7 @@
 use super::{Asked, Command, FakeHost, FlowEnd, Joining, Playing, Recorded, Request};
 use crate::ext::call::{Accept, Release, Ring};
 use crate::ext::orbit::{Claim, Commit, Outcome, Reserve};
+use crate::ext::ringing::{Query, Take, Tell};
 use crate::types::{LegId, Refusal};
 
 impl FakeHost {
@@ -40,6 +41,27 @@ impl FakeHost {
     #[track_caller]
     pub fn expect_claim(&mut self) -> Asked<Claim> {
         self.expect()
+    }
+
+    /// The next command must be a `list`.
+    #[track_caller]
+    pub fn expect_list(&mut self) -> Asked<Query> {
+        self.expect()
+    }
+
+    /// The next command must be a `take`.
+    #[track_caller]
+    pub fn expect_take(&mut self) -> Asked<Take> {
+        self.expect()
+    }
+
+    /// The next command must be a `tell`.
+    #[track_caller]
+    pub fn expect_tell(&mut self) -> Tell {
+        self.expect_told("tell", |command| match command {
+            Command::Tell(tell) => Some(tell.clone()),
+            _ => None,
+        })
     }
 
     /// The next command must be a `save`.

@@ -31,6 +31,7 @@ use crate::abi::{Event, PluginEntry, Str, event};
 use crate::ext::call::Ended;
 use crate::ext::orbit::{Claimed, ClaimedBy, Reserved, Resume, Settled};
 use crate::ext::policy::Decision;
+use crate::ext::ringing::Over;
 use crate::host::{self, Instance};
 pub use crate::host::{Command, FlowEnd, Joining, Playing};
 use crate::manifest::Manifest;
@@ -48,6 +49,8 @@ pub struct FakeHost {
     next_flow: u64,
     ended: BTreeMap<LegId, Ended>,
     orbits: BTreeMap<String, Place>,
+    /// Calls that have stopped ringing.
+    over: BTreeMap<LegId, Over>,
 }
 
 /// What the fake host knows of an orbit.
@@ -111,6 +114,7 @@ impl FakeHost {
             next_flow: 0,
             ended: BTreeMap::new(),
             orbits: BTreeMap::new(),
+            over: BTreeMap::new(),
         }
     }
 
@@ -182,6 +186,12 @@ impl FakeHost {
     /// test has answered it).
     pub fn claimed(&mut self, number: &str, claimant: Party) {
         self.orbits.insert(number.into(), Place::claimed(None, claimant));
+        self.answer_waits();
+    }
+
+    /// A call does not ring any more: `taken by Ana`.
+    pub fn stops_ringing(&mut self, leg: LegId, text: &str) {
+        self.over.insert(leg, Over { text: text.to_owned() });
         self.answer_waits();
     }
 
@@ -346,6 +356,7 @@ impl FakeHost {
     fn wait_result(&self, open: &Recorded) -> Option<String> {
         match &open.command {
             Command::Watch(leg) => self.ended.get(leg).map(to_json),
+            Command::Over(leg) => self.over.get(leg).map(to_json),
             Command::At(deadline) => (*deadline <= self.utc).then(|| "null".to_owned()),
             Command::Claimed(number) => {
                 let place = self.orbits.get(number)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use switchyard_sdk::abi::{
-    CallV1, Event, HostTable, LogV1, MetricsV1, OrbitV1, PluginEntry, PolicyV1, Str, TimerV1,
+    CallV1, Event, HostTable, LogV1, MetricsV1, OrbitV1, PluginEntry, PolicyV1, RingingV1, Str, TimerV1,
 };
 
 /// C name, size, and the fields with their offsets.
@@ -45,6 +45,7 @@ fn layouts() -> Vec<Layout> {
         OrbitV1 as sy_orbit_v1 {
             size, reserved, reserve, commit, save, claim, claimed, settled, free, unclaim,
         }
+        RingingV1 as sy_ringing_v1 { size, reserved, list, take, over, tell }
         PolicyV1 as sy_policy_v1 { size, reserved, settings, decide }
         TimerV1 as sy_timer_v1 { size, reserved, at }
         LogV1 as sy_log_v1 { size, reserved, log }

@@ -180,6 +180,35 @@ impl Calls {
         }
     }
 
+    /// Who asked that phones ring for this waiting leg, if they ring now.
+    pub fn rung_for(&self, waiting: LegId) -> Option<Origin> {
+        self.ringing_operation(waiting).map(|operation| operation.origin)
+    }
+
+    /// The leg for which an operation rings phones.
+    pub fn waiting_leg(&self, id: OpId) -> Option<LegId> {
+        match self.operations.get(&id)?.kind {
+            Kind::Connect { a, stage: ConnectStage::Ringing, .. } => Some(a),
+            _ => None,
+        }
+    }
+
+    fn ringing_operation(&self, waiting: LegId) -> Option<&Operation> {
+        self.operations.values().find(|operation| {
+            matches!(operation.kind, Kind::Connect { a, stage: ConnectStage::Ringing, .. } if a == waiting)
+        })
+    }
+
+    /// Somebody else takes the waiting leg for which phones ring: they stop, as answered elsewhere. The operation is
+    /// over without a word; whoever asked for it ([`Origin`]) is to be told what becomes of the taking.
+    pub fn take_rung(&mut self, cx: &mut Core, waiting: LegId) -> Option<Origin> {
+        let (id, origin) =
+            self.ringing_operation(waiting).map(|operation| (operation.id, operation.origin))?;
+        self.stop_ringing(cx, id, &elsewhere());
+        self.operations.remove(&id);
+        Some(origin)
+    }
+
     pub(in crate::call) fn stop_ringing(&mut self, cx: &mut Core, id: OpId, reason: &[String]) {
         let Some(operation) = self.operations.get_mut(&id) else { return };
         let Kind::Connect { ringing, .. } = &mut operation.kind else { return };

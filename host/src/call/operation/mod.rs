@@ -155,7 +155,7 @@ impl Calls {
     /// Joins two legs, whatever state each is in. Ends in [`Done::Joined`].
     pub fn join(&mut self, cx: &mut Core, origin: Origin, a: LegId, b: LegId) -> OpId {
         if [a, b].iter().all(|id| self.legs.get(id).is_some_and(|leg| leg.incoming.is_some())) {
-            return self.pickup(cx, origin, a, b);
+            return self.pickup(cx, origin, a, b, false);
         }
         let unanswered = |id| {
             self.legs

@@ -6,23 +6,31 @@ impl Calls {
     /// Answers `caller` and `picker` from the codecs they have in common, each told the other's address, and stops the
     /// phones that ring for the caller. Nothing in common: the picker's INVITE fails, and the phones ring on.
     ///
-    /// The caller's answer has a To tag of its own, so that early media a branch has answered does not bind it.
-    pub(in crate::call) fn pickup(
+    /// The caller's answer has a To tag of its own, so that early media a branch has answered does not bind it. With
+    /// `missed`, phones that stop ringing are not told that the call was completed elsewhere, and show a missed call.
+    pub fn pickup(
         &mut self,
         cx: &mut Core,
         origin: Origin,
         caller: LegId,
         picker: LegId,
+        missed: bool,
     ) -> OpId {
         let id = OpId(cx.fresh_id());
-        let result = self.answer_both(cx, caller, picker);
+        let result = self.answer_both(cx, caller, picker, missed);
         if origin != Origin::Phone {
             self.notify(Notice::Finished { origin, leg: caller, result });
         }
         id
     }
 
-    fn answer_both(&mut self, cx: &mut Core, caller: LegId, picker: LegId) -> Result<Done, Failed> {
+    fn answer_both(
+        &mut self,
+        cx: &mut Core,
+        caller: LegId,
+        picker: LegId,
+        missed: bool,
+    ) -> Result<Done, Failed> {
         let gone = || Failed::new(Code::LEG_GONE, 487, "the call is not ringing any more");
         let nothing = || Failed::new(Code::NOT_ACCEPTABLE, 488, "no codec in common");
         let described = |id: LegId| {
@@ -43,9 +51,10 @@ impl Calls {
                 leg.negotiation = side;
             }
         }
+        let reason = elsewhere();
         let incoming = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
         for branch in incoming.map(|incoming| std::mem::take(&mut incoming.branches)).unwrap_or_default() {
-            self.cancel_branch(cx, branch, &elsewhere());
+            self.cancel_branch(cx, branch, if missed { &[] } else { &reason });
         }
         self.answer_invite(cx, caller, None, to_caller, Some(&picker_party));
         self.answer_invite(cx, picker, None, to_picker, Some(&caller_party));

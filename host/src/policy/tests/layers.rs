@@ -141,3 +141,29 @@ fn nothing_is_loaded_or_extended_while_a_hook_is_asked() {
     assert!(policies.decide(now(), "west", "call_park.allow", &Json::Null).allowed);
     assert_eq!(policies.counters().failures, 0);
 }
+
+/// A list of nothing is a list, and replaces the base's (facts.md lesson 19: it must not mean everybody).
+#[test]
+fn lists_replace_and_an_empty_one_is_kept() {
+    let files = [
+        ("default.lua", "return { group_pickup = { pickers = { 'bob', '*101' }, directed_pickers = {} } }"),
+        ("pools/west.lua", "return require 'default':extend { group_pickup = { pickers = {} } }"),
+    ];
+    let policies =
+        Policies::new(&[call_park(), group_pickup()], bundle(&files), &["west".into()], 7).unwrap();
+    let read = |pool: &str| -> Json {
+        serde_json::from_str(policies.settings(pool, "group_pickup").unwrap()).unwrap()
+    };
+    assert_eq!(read("east")["pickers"], json!(["bob", "*101"]));
+    assert_eq!((&read("west")["pickers"], &read("west")["directed_pickers"]), (&json!([]), &json!([])));
+    let wrong = |value: &str| {
+        let file = format!("return {{ group_pickup = {{ pickers = {value} }} }}");
+        let files = bundle(&[("default.lua", &file)]);
+        Policies::new(&[group_pickup()], files, &[], 7).unwrap_err()[0].message.clone()
+    };
+    let expected = "group_pickup.pickers: expected a list of texts such as { \"bob\", \"*101\" }";
+    assert_eq!(wrong("'anyone'"), format!("{expected}, found \"anyone\""));
+    assert_eq!(wrong("none"), format!("{expected}, found none"));
+    assert_eq!(wrong("{ 1 }"), format!("{expected}, found a list"));
+    assert_eq!(wrong("{ 'bob', x = 1 }"), format!("{expected}, found a list"));
+}

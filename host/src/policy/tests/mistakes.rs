@@ -18,7 +18,8 @@ return base:extend {
     on_timeout_uri      = "frontdesk",
   },
   call_prak = {},
-  volume = {},
+  volume = 3,
+  other_plugin = { key = 1 },
   resiliency = { allowed = { resiliant = { park = true }, outage = { park = "no" } }, failover = 1 },
   [1] = 5,
 }
@@ -43,9 +44,9 @@ return base:extend {
              or none, found \"frontdesk\"",
             "pools/west.lua:14:3: call_prak: unknown section, did you mean call_park?",
             "pools/west.lua:15:3: volume: unknown section; there are call_park, resiliency",
-            "pools/west.lua:16:30: resiliency.allowed.resiliant: unknown key, did you mean resilient?",
-            "pools/west.lua:16:70: resiliency.allowed.outage.park: expected true or false, or a function, found \"no\"",
-            "pools/west.lua:16:87: resiliency.failover: expected \"automatic\", \"manual\", found 1",
+            "pools/west.lua:17:30: resiliency.allowed.resiliant: unknown key, did you mean resilient?",
+            "pools/west.lua:17:70: resiliency.allowed.outage.park: expected true or false, or a function, found \"no\"",
+            "pools/west.lua:17:87: resiliency.failover: expected \"automatic\", \"manual\", found 1",
         ]
     );
 }

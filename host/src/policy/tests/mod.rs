@@ -23,6 +23,13 @@ fn call_park() -> Section {
     section
 }
 
+/// The section of the group-pickup plugin.
+fn group_pickup() -> Section {
+    let manifest = include_str!("../../../../plugins/group-pickup/src/manifest.json");
+    let manifest: Manifest = serde_json::from_str(manifest).unwrap();
+    manifest.sections.into_iter().find(|section| section.name == "group_pickup").unwrap()
+}
+
 /// Numbers of facts.md: SET-01, SET-02, SET-03, SET-04, CP-02, §6.6, §6.10.
 fn park_defaults() -> Json {
     json!({

@@ -5,15 +5,17 @@ use super::*;
 #[test]
 fn shipped_default_says_exactly_what_holds_without_it() {
     let bundle = Arc::new(Bundle::read(&shipped()).unwrap());
-    let default = Policies::new(&[call_park()], bundle.clone(), &[], 7).unwrap();
+    let default = Policies::new(&[call_park(), group_pickup()], bundle.clone(), &[], 7).unwrap();
     assert_eq!(park(&default, "east"), park_defaults());
-    let empty = policies(&[]);
+    let empty = all(&[]);
     assert_eq!(park(&empty, "east"), park_defaults());
-    assert_eq!(default.settings("east", "resiliency"), empty.settings("east", "resiliency"));
+    for section in ["group_pickup", "resiliency"] {
+        assert_eq!(default.settings("east", section), empty.settings("east", section));
+    }
     // Each value is written down, so that whoever reads the file sees all there is.
     let unwritten: Vec<_> = default.explain("east").iter().filter(|value| value.file.is_none()).collect();
     assert!(unwritten.is_empty(), "{unwritten:?}");
-    assert_eq!(check(&shipped(), &[call_park()], &["east".into(), "west".into()]), []);
+    assert_eq!(check(&shipped(), &[call_park(), group_pickup()], &["east".into(), "west".into()]), []);
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn shipped_hours_know_weekdays_midnight_and_summer_time() {
 fn readme_and_types_have_an_entry_for_every_knob() {
     let readme = std::fs::read_to_string(shipped().join("README.md")).unwrap();
     let types = std::fs::read_to_string(shipped().join("types/switchyard.lua")).unwrap();
-    let policies = policies(&[]);
+    let policies = all(&[]);
     for Explained { path, value, .. } in policies.explain("east") {
         let (section, name) = path.split_once('.').unwrap();
         let chapter =
@@ -119,21 +121,27 @@ fn examples_of_the_readme_are_right() {
                 "return {{ call_park = {{ pickup_timeout = '3m', allow = function(r) return r.parker.pickup_group ~= '*109' end }}, {tests} }}"
             ),
             cells if cells.starts_with("allowed") => format!("return {{ resiliency = {{ {cells} }} }}"),
+            hook if hook.contains("request.picker") => format!("return {{ group_pickup = {{ {hook} }} }}"),
             hook => format!("return {{ call_park = {{ {hook} }} }}"),
         };
-        policies(&[("default.lua", "return {}"), ("pools/west.lua", &file)]);
+        all(&[("default.lua", "return {}"), ("pools/west.lua", &file)]);
         checked += 1;
     }
-    assert_eq!(checked, 5);
+    assert_eq!(checked, 6);
     for example in readme.split("Example: `").skip(1) {
         let example = example.split('`').next().unwrap();
-        let section = if call_park().settings.iter().any(|setting| example.starts_with(&setting.name)) {
-            "call_park"
-        } else {
-            "resiliency"
+        let known = [call_park(), group_pickup()];
+        let of = |section: &&Section| {
+            let name = example.split(' ').next().unwrap();
+            section.settings.iter().any(|setting| setting.name == name)
         };
-        policies(&[("default.lua", &format!("return {{ {section} = {{ {example} }} }}"))]);
+        let section = known.iter().find(of).map_or("resiliency", |section| &section.name);
+        all(&[("default.lua", &format!("return {{ {section} = {{ {example} }} }}"))]);
         checked += 1;
     }
-    assert!(checked > 14, "{checked}");
+    assert!(checked > 27, "{checked}");
+}
+
+fn all(files: &[(&str, &str)]) -> Policies {
+    Policies::new(&[call_park(), group_pickup()], bundle(files), &["west".into()], 7).unwrap()
 }
