@@ -1,8 +1,8 @@
 #!/bin/sh
 # Starts baresip as one of the sample office's phones:   docs/phone.sh alice
 #
-# Needs `apt-get install baresip-core`. Uses the sound card if there is one; without one the phone is silent, and what it
-# hears lands in var/phones/NAME/*-dec.wav.
+# Needs `apt-get install baresip-core`. Uses the sound card if there is one; without one the phone sends a tone, each user
+# another, and what it hears lands in var/phones/NAME/*-dec.wav.
 #
 # Keys: d, a number and Enter: dial; a: answer; b: hang up; x and X: hold and resume; t, a number and Enter: transfer;
 # l: list calls; q: quit.
@@ -19,10 +19,15 @@ audio_source alsa,default
 audio_player alsa,default
 audio_alert alsa,default'
 else
-    sound="module aubridge.so
+    case $name in alice) hertz=440 ;; bob) hertz=1000 ;; carol) hertz=1700 ;; *) hertz=700 ;; esac
+    # ausine makes 48 kHz stereo and nothing else.
+    sound="module ausine.so
+module aubridge.so
 module sndfile.so
-audio_source aubridge,nil
+audio_source ausine,$hertz
 audio_player aubridge,nil
+ausrc_srate 48000
+ausrc_channels 2
 snd_path $folder"
 fi
 

@@ -13,6 +13,10 @@ pub static MALFORMED: Repeats = Repeats::new("malformed messages");
 pub static UNSENT: Repeats = Repeats::new("messages not sent");
 /// Names that lead nowhere.
 pub static UNRESOLVED: Repeats = Repeats::new("names that lead nowhere we can send to");
+/// Questions no name server answered.
+pub static DNS_FAILED: Repeats = Repeats::new("DNS questions that failed");
+/// Names beyond a limit.
+pub static NOT_LOOKED_UP: Repeats = Repeats::new("names not looked up, as too many were");
 /// TCP connections beyond a limit.
 pub static TCP_REFUSED: Repeats = Repeats::new("TCP connections refused");
 /// TCP connections that could not be opened.
@@ -20,7 +24,8 @@ pub static TCP_UNOPENED: Repeats = Repeats::new("TCP connections that could not 
 /// TCP connections that ended otherwise than by a peer's good-bye.
 pub static TCP_BROKEN: Repeats = Repeats::new("TCP connections that broke");
 
-static ALL: [&Repeats; 6] = [&MALFORMED, &UNSENT, &UNRESOLVED, &TCP_REFUSED, &TCP_UNOPENED, &TCP_BROKEN];
+static ALL: [&Repeats; 8] =
+    [&MALFORMED, &UNSENT, &UNRESOLVED, &DNS_FAILED, &NOT_LOOKED_UP, &TCP_REFUSED, &TCP_UNOPENED, &TCP_BROKEN];
 
 /// One kind of thing that happens again and again. The whole process's, as the log is.
 #[derive(Debug)]

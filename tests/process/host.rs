@@ -54,6 +54,15 @@ impl Host {
 
     /// The same, with policy files besides `default.lua`.
     pub fn start_with(policies: &[(&str, &str)]) -> Self {
+        Self::start_as(policies, "", "")
+    }
+
+    /// The same, with more lines of `[sip]`, and more at the end of the configuration.
+    pub fn start_configured(sip: &str, more: &str) -> Self {
+        Self::start_as(&[], sip, more)
+    }
+
+    fn start_as(policies: &[(&str, &str)], sip: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         std::fs::create_dir_all(dir.path().join("policies/pools")).unwrap();
@@ -65,7 +74,7 @@ impl Host {
         put_plugins(&dir.path().join("plugins"));
         for _ in 0..STARTS_MAX {
             let ports = Ports::free();
-            std::fs::write(dir.path().join("switchyard.toml"), configuration(ports)).unwrap();
+            std::fs::write(dir.path().join("switchyard.toml"), configuration(ports, sip, more)).unwrap();
             let mut program = launch(dir.path());
             if wait_until_ready(ports.admin, &mut program) {
                 return Self { program, dir, ports, agent: agent() };
@@ -229,7 +238,7 @@ pub fn free_ports(count: u16) -> u16 {
     panic!("no {count} free ports in {PORTS:?}")
 }
 
-fn configuration(Ports { sip, admin, rtp }: Ports) -> String {
+fn configuration(Ports { sip, admin, rtp }: Ports, more_sip: &str, more: &str) -> String {
     let rtp_end = rtp + RTP_PORTS - 1;
     let users = USERS.map(|(name, extension, may_park)| {
         let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
@@ -246,6 +255,7 @@ data_dir = "var"
 [sip]
 domain = "{DOMAIN}"
 listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
+{more_sip}
 [plugins]
 dir = "plugins"
 [policies]
@@ -266,7 +276,7 @@ from = "7000"
 to = "7099"
 kind = "call-park"
 pool = "east"
-{}"#,
+{}{more}"#,
         users.concat()
     )
 }

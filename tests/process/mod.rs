@@ -5,6 +5,7 @@
 mod administration;
 mod audio;
 mod baresip;
+mod dns;
 mod host;
 mod linphone;
 mod program;
@@ -19,3 +20,4 @@ mod parks;
 mod policies;
 mod restarts;
 mod softphones;
+mod trunks;

@@ -46,6 +46,11 @@ impl Line {
         line
     }
 
+    /// A gateway: it registers nowhere; whoever wants to reach it must know the port.
+    pub fn gateway(host: &Host, port: u16) -> Self {
+        Self { port, ..Self::new(host, "gateway", Transport::Udp) }
+    }
+
     /// A registration with a wrong password is refused as often as it is tried.
     pub fn is_refused(host: &Host, user: &str, password: &str) {
         let line = Self::new(host, user, Transport::Udp);

@@ -68,6 +68,7 @@ impl Draft {
                 domain: String::new(),
                 listen: Vec::new(),
                 advertise: Vec::new(),
+                nameservers: Vec::new(),
                 emergency: Vec::new(),
                 limits: Limits::default(),
             },

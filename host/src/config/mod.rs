@@ -112,6 +112,8 @@ pub struct Sip {
     pub listen: Vec<Listen>,
     /// What it tells others instead of the address it listens on.
     pub advertise: Vec<Advertise>,
+    /// The name servers asked for gateways; none: those of the system.
+    pub nameservers: Vec<SocketAddr>,
     /// Numbers that are always routed and never parked on (ORB-12).
     pub emergency: Vec<String>,
     /// `[sip.limits]`

@@ -180,6 +180,7 @@ impl Reader {
             }
         }
         let advertise = section.list("advertise", "text such as \"udp:203.0.113.5:5060\"", str::parse);
+        let nameservers = section.list("nameservers", "a list such as [\"192.0.2.53\"]", words::name_server);
         let emergency = section.list("emergency", "a list of numbers such as [\"112\"]", words::number);
         let key = section.key("emergency");
         for number in emergency.iter().flatten() {
@@ -195,6 +196,7 @@ impl Reader {
             domain: value(domain),
             listen: inner(listen.unwrap_or_default()),
             advertise: inner(advertise.unwrap_or_default()),
+            nameservers: inner(nameservers.unwrap_or_default()),
             emergency: inner(emergency.unwrap_or_default()),
             limits: read_limits(&mut limits),
         };

@@ -50,6 +50,7 @@ fn every_key_is_read() {
         domain = "Example.Test"
         listen = ["udp:0.0.0.0:5060", "tcp:[::1]:5060"]
         advertise = "udp:203.0.113.5:5060"
+        nameservers = ["192.0.2.53", "[2001:db8::53]:5353"]
         emergency = ["112"]
         [sip.limits]
         message_bytes = 20000
@@ -113,6 +114,9 @@ fn every_key_is_read() {
     let [udp, tcp] = config.sip.listen.as_slice() else { panic!("{:?}", config.sip.listen) };
     assert_eq!(config.sip.advertised(udp.protocol, udp.address), "203.0.113.5:5060");
     assert_eq!(config.sip.advertised(tcp.protocol, tcp.address), "[::1]:5060");
+    assert_eq!(config.sip.nameservers.len(), 2);
+    assert_eq!(config.sip.nameservers[0].to_string(), "192.0.2.53:53");
+    assert_eq!(config.sip.nameservers[1].to_string(), "[2001:db8::53]:5353");
     assert_eq!(config.sip.limits.message_bytes, 20_000);
     assert_eq!(config.sip.limits.register_max, Duration::from_secs(600));
     assert_eq!(config.plugins.enabled.as_deref(), Some(&["call-park".to_owned()][..]));

@@ -165,6 +165,14 @@ impl FromStr for Advertise {
     }
 }
 
+/// A name server: an address, with a port if it is not 53.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let on_53 = |address: IpAddr| SocketAddr::from((address, 53));
+    text.parse::<IpAddr>().map(on_53).or_else(|_| text.parse()).map_err(|_| {
+        format!("expected an address such as \"192.0.2.53\" or \"192.0.2.53:5353\", found {text:?}")
+    })
+}
+
 /// A host name or an IPv4 address (RFC 3261 `host` without IPv6), in lower case.
 pub(super) fn host_name(text: &str) -> Result<String, String> {
     let label = |label: &str| {

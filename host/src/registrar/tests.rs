@@ -432,6 +432,7 @@ fn the_configuration_sets_the_limits() {
         domain: "example.test".into(),
         listen: Vec::new(),
         advertise: Vec::new(),
+        nameservers: Vec::new(),
         emergency: Vec::new(),
         limits,
     };

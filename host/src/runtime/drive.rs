@@ -294,7 +294,9 @@ impl<M: Machine> Drive<M> {
             Output::Resolve { query, host, port, protocol, secure } => {
                 let question = (query, Query { host, port, protocol, secure });
                 if self.hands.names.try_send(question).is_err() {
-                    tracing::warn!("too many names are being looked up");
+                    if repeats::NOT_LOOKED_UP.is_first() {
+                        tracing::warn!("too many names are being looked up");
+                    }
                     self.failed.push_back(Input::Resolved { query, targets: Vec::new() });
                 }
             }

@@ -164,7 +164,7 @@ async fn start(
     let bundle = Arc::new(Bundle::read(&config.policies.dir).map_err(RunError::Policies)?);
     let media = start_media(config, &inbox)?;
     let streams = Streams::new(tokio::runtime::Handle::current(), inbox.waiting.clone(), tcp_limits(config));
-    let dns = Dns::from_system()
+    let dns = Dns::new(&config.sip.nameservers)
         .map_err(|error| RunError::System { what: "the resolver", error: io::Error::other(error) })?;
 
     let (writes, writes_out) = mpsc::channel(storing::WRITES_MAX);

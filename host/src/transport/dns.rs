@@ -1,12 +1,12 @@
-//! Names asked of DNS, after `/etc/hosts`, with the resolver configuration of the system.
+//! Names asked of DNS, after `/etc/hosts`, with the resolver configuration of the system or name servers of its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -15,6 +15,7 @@ use hickory_resolver::{Resolver, TokioResolver};
 use tokio::time::timeout;
 
 use super::locate::{Names, Naptr, Srv};
+use crate::repeats;
 
 /// How long one name server may take, whatever `resolv.conf` says: its five seconds, twice, for three questions, are
 /// more than the 32 s for which anybody waits for an answer to an INVITE.
@@ -26,29 +27,25 @@ const QUESTION_MAX: Duration = Duration::from_secs(5);
 /// Answers kept. A host talks to a few gateways; this is a bound, not a target.
 const CACHE_MAX: u64 = 1_024;
 
-/// The system's resolver. Cheap to clone.
+/// The resolver. Cheap to clone.
 #[derive(Clone)]
 pub struct Dns {
     resolver: Arc<ArcSwap<TokioResolver>>,
+    /// Empty: those of the system.
+    servers: Arc<[SocketAddr]>,
 }
 
 impl Dns {
-    /// With `/etc/resolv.conf` and `/etc/hosts` as they are now. Without a name server only `/etc/hosts` answers.
-    pub fn from_system() -> Result<Self, NetError> {
-        Ok(Self { resolver: Arc::new(ArcSwap::from_pointee(system_resolver()?)) })
+    /// With these name servers, or those of `/etc/resolv.conf` if there are none here, and `/etc/hosts` as it is now.
+    /// Without any name server only `/etc/hosts` answers.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, NetError> {
+        Ok(Self { resolver: Arc::new(ArcSwap::from_pointee(resolver(servers)?)), servers: servers.into() })
     }
 
     /// Reads `/etc/resolv.conf` and `/etc/hosts` again, and forgets what was cached. On an error all stays as it was.
     pub fn reload(&self) -> Result<(), NetError> {
-        self.resolver.store(Arc::new(system_resolver()?));
+        self.resolver.store(Arc::new(resolver(&self.servers)?));
         Ok(())
-    }
-
-    /// With the given name servers, and `/etc/hosts`.
-    #[cfg(test)]
-    fn with_config(config: ResolverConfig) -> Result<Self, NetError> {
-        let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
-        Ok(Self { resolver: Arc::new(ArcSwap::from_pointee(tuned(builder)?)) })
     }
 
     async fn ask(&self, name: &str, kind: RecordType) -> Option<Lookup> {
@@ -59,7 +56,9 @@ impl Dns {
                 name
             }
             Err(error) => {
-                tracing::info!(name, %error, "not a domain name");
+                if repeats::UNRESOLVED.is_first() {
+                    tracing::info!(name, %error, "not a domain name");
+                }
                 return None;
             }
         };
@@ -68,26 +67,41 @@ impl Dns {
             Ok(Ok(lookup)) => Some(lookup),
             Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => None,
             Ok(Err(error)) => {
-                tracing::warn!(%name, %kind, %error, "DNS");
+                if repeats::DNS_FAILED.is_first() {
+                    tracing::warn!(%name, %kind, %error, "DNS");
+                }
                 None
             }
             Err(_) => {
-                tracing::warn!(%name, %kind, "DNS: no answer within {QUESTION_MAX:?}");
+                if repeats::DNS_FAILED.is_first() {
+                    tracing::warn!(%name, %kind, "DNS: no answer within {QUESTION_MAX:?}");
+                }
                 None
             }
         }
     }
 }
 
-fn system_resolver() -> Result<TokioResolver, NetError> {
-    let builder = match Resolver::builder(TokioRuntimeProvider::default()) {
-        Ok(builder) => builder,
+fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+    let provider = TokioRuntimeProvider::default();
+    if !servers.is_empty() {
+        let servers = servers.iter().map(|address| {
+            let mut server = NameServerConfig::udp_and_tcp(address.ip());
+            for connection in &mut server.connections {
+                connection.port = address.port();
+            }
+            server
+        });
+        let config = ResolverConfig::from_name_servers(servers.collect());
+        return tuned(Resolver::builder_with_config(config, provider));
+    }
+    match Resolver::builder(provider) {
+        Ok(builder) => tuned(builder),
         Err(error) => {
             tracing::warn!(%error, "no name server configured: only /etc/hosts knows names");
-            Resolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+            tuned(Resolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default()))
         }
-    };
-    tuned(builder)
+    }
 }
 
 fn tuned(
@@ -149,9 +163,8 @@ fn plain(name: &Name) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
     use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
     use hickory_resolver::proto::rr::Record;
     use hickory_resolver::proto::rr::rdata::{A, AAAA, NAPTR, SRV};
@@ -205,11 +218,7 @@ mod tests {
     }
 
     async fn dns() -> Dns {
-        let address = name_server().await;
-        let mut connection = ConnectionConfig::udp();
-        connection.port = address.port();
-        let server = NameServerConfig::new(address.ip(), true, vec![connection]);
-        Dns::with_config(ResolverConfig::from_name_servers(vec![server])).unwrap()
+        Dns::new(&[name_server().await]).unwrap()
     }
 
     #[tokio::test]

@@ -103,6 +103,7 @@ mod tests {
             domain: "example.test".to_owned(),
             listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
             advertise: advertise.iter().map(|text| text.parse().unwrap()).collect(),
+            nameservers: Vec::new(),
             emergency: Vec::new(),
             limits: Limits::default(),
         }
