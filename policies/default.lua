@@ -29,6 +29,11 @@ return {
     missed_calls     = false,         -- true: the callee's phones list it as missed
   },
 
+  lamps = {
+    -- Who sees, next to a lamp, who calls: the watcher of whom? "Busy" is seen by everybody.
+    names = { own_group = true, others = false, orbits = true },
+  },
+
   resiliency = {
     failure_detection    = "5m",          -- a silent pool is lost after this (90s..24h)
     failback_detection   = "10m",         -- and back after this (5s..24h)

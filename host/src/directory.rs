@@ -116,6 +116,11 @@ impl User {
         })
     }
 
+    /// The user's pickup groups, in the order in which they were configured.
+    pub fn pickup_groups(&self) -> impl Iterator<Item = &str> {
+        self.pickup_group.iter().chain(&self.further_pickup_groups).map(String::as_str)
+    }
+
     /// Where the store keeps a user.
     pub fn key(name: &str) -> String {
         format!("{ROOT}user/{name}")
@@ -212,10 +217,7 @@ impl Directory {
 
     /// The members of a pickup group, by name.
     pub fn members<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a User> {
-        self.users.values().filter(move |user| {
-            let mut groups = user.pickup_group.iter().chain(&user.further_pickup_groups);
-            groups.any(|other| other == group)
-        })
+        self.users.values().filter(move |user| user.pickup_groups().any(|other| other == group))
     }
 
     /// All users, by name.

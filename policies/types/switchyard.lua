@@ -114,6 +114,14 @@ function log(...) end
 ---@field failing_over? actions|unset
 ---@field failing_back? actions|unset
 
+---@class names
+---@field own_group? cell
+---@field others? cell
+---@field orbits? cell
+
+---@class lamps
+---@field names? names|unset
+
 ---@class resiliency
 ---@field failure_detection? duration|unset             90s..24h, default "5m"
 ---@field failback_detection? duration|unset            5s..24h, default "10m"
@@ -128,6 +136,7 @@ function log(...) end
 ---@class sections
 ---@field call_park? call_park|unset
 ---@field group_pickup? group_pickup|unset
+---@field lamps? lamps|unset
 ---@field resiliency? resiliency|unset
 ---@field tests? table<string, fun(policy: policy)>
 
@@ -135,6 +144,7 @@ function log(...) end
 ---@class policy
 ---@field call_park call_park
 ---@field group_pickup group_pickup
+---@field lamps lamps
 ---@field resiliency resiliency
 policy = {}
 

@@ -4,6 +4,7 @@
 
 mod ladder;
 mod phone;
+mod watch;
 mod world;
 
 pub use phone::{CallId, OnRing};

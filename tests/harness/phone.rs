@@ -15,6 +15,8 @@ use switchyard_host::sip::{
 };
 use switchyard_host::time::{Instant, Now};
 
+use super::watch::Watch;
+
 /// One call of a phone, in the order they began.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(pub usize);
@@ -91,6 +93,8 @@ pub struct Phone {
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
     pub calls: Vec<Call>,
+    /// What it watches.
+    pub watches: Vec<Watch>,
     pub messages: Vec<String>,
     pub registered: bool,
     pub tx: Transactions,
@@ -117,12 +121,13 @@ struct Unacknowledged {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Wants {
+pub(super) enum Wants {
     Register,
     Invite(CallId),
     Reinvite(CallId),
     Refer(CallId),
     Update(CallId),
+    Subscribe(usize),
     Other,
 }
 
@@ -142,6 +147,7 @@ impl Phone {
             refuse_updates: None,
             bye_on_accepted: false,
             calls: Vec::new(),
+            watches: Vec::new(),
             messages: Vec::new(),
             registered: false,
             tx: Transactions::new(ChaCha12Rng::seed_from_u64(seed ^ u64::from(number) << 32)),
@@ -160,11 +166,15 @@ impl Phone {
         self.now = now;
     }
 
-    fn flow(&self) -> Flow {
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub(super) fn flow(&self) -> Flow {
         Flow { protocol: Protocol::Udp, local: self.address, remote: self.host, connection: None }
     }
 
-    fn fresh(&mut self) -> u64 {
+    pub(super) fn fresh(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
@@ -216,7 +226,7 @@ impl Phone {
         draft
     }
 
-    fn send(&mut self, draft: Draft, wants: Wants) -> ClientId {
+    pub(super) fn send(&mut self, draft: Draft, wants: Wants) -> ClientId {
         let flow = self.flow();
         let by = self.address.to_string();
         let client = self.tx.request(self.now, flow, &by, draft);
@@ -515,6 +525,10 @@ impl Phone {
                 call.bye_reason = request.get(Name::Reason).map(str::to_owned);
             }
             (Method::Notify, _) => {
+                if let Some(status) = self.on_lamp(request) {
+                    self.tx.respond(self.now, server, &Draft::response(request, status));
+                    return;
+                }
                 let body = String::from_utf8_lossy(&request.body()).trim_end().to_owned();
                 let tag = request.to_tag().unwrap_or_default();
                 if let Some(call) = self.calls.iter_mut().find(|c| {
@@ -633,6 +647,10 @@ impl Phone {
                     call.heard = Some(String::from_utf8_lossy(&answer).into_owned());
                 }
             }
+            Wants::Subscribe(watch) => {
+                let Some(request) = self.tx.request_of(client).cloned() else { return };
+                self.on_subscribe_response(watch, &request, response);
+            }
             Wants::Other => {}
         }
     }
@@ -733,7 +751,9 @@ impl Phone {
                 draft.add(name, value);
             }
         }
-        for name in [Name::ReferTo, Name::Replaces, Name::Require, Name::SessionExpires] {
+        for name in
+            [Name::ReferTo, Name::Replaces, Name::Require, Name::SessionExpires, Name::Event, Name::Accept]
+        {
             for value in sent.all(name) {
                 draft.add(name, value);
             }

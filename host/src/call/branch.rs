@@ -134,6 +134,7 @@ impl Calls {
         let leg = Leg {
             call,
             trunk: candidate.trunk.clone(),
+            rung: true,
             outgoing: Some(Outgoing {
                 client,
                 for_whom,

@@ -215,6 +215,8 @@ pub struct Leg {
     pub party: Party,
     /// The trunk, if it is one.
     pub trunk: Option<Arc<Trunk>>,
+    /// Whether the host has called this phone, rather than the phone the host.
+    pub rung: bool,
     /// Where it stands.
     pub state: State,
     /// Who is on the other side.
@@ -296,6 +298,7 @@ impl Leg {
             call: id.0,
             party,
             trunk: None,
+            rung: false,
             state: State::Early,
             peer: Peer::None,
             dialog,

@@ -14,6 +14,7 @@ use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 use crate::engine::AdminId;
 use crate::plugin::Waiter;
 use crate::sip::{DialogId, Message, ServerId, Status};
+use crate::tracked::Tracked;
 
 mod branch;
 mod early;
@@ -176,8 +177,10 @@ pub enum Notice {
 /// See the module.
 #[derive(Default)]
 pub struct Calls {
-    legs: BTreeMap<LegId, Leg>,
+    legs: Tracked<LegId, Leg>,
     dialogs: BTreeMap<DialogId, LegId>,
+    /// Users of legs that are gone since [`Calls::take_touched`].
+    left: BTreeSet<String>,
     /// The legs of each user of ours: who looks for a user's calls must not look at everybody's.
     by_user: BTreeMap<String, BTreeSet<LegId>>,
     invites: BTreeMap<ServerId, LegId>,
@@ -209,6 +212,15 @@ impl Calls {
     /// The legs of a user of ours, oldest first.
     pub fn legs_of(&self, user: &str) -> impl Iterator<Item = &Leg> {
         self.by_user.get(user).into_iter().flatten().filter_map(|id| self.legs.get(id))
+    }
+
+    /// The users of ours whose legs may have changed, come or gone since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<String> {
+        let mut users = std::mem::take(&mut self.left);
+        for id in self.legs.take_touched() {
+            users.extend(self.legs.get(&id).and_then(|leg| leg.party.user.clone()));
+        }
+        users
     }
 
     /// Takes a new leg in.

@@ -123,6 +123,7 @@ impl Calls {
         if let Some(user) = &leg.party.user
             && let Some(legs) = self.by_user.get_mut(user)
         {
+            self.left.insert(user.clone());
             legs.remove(&id);
             if legs.is_empty() {
                 self.by_user.remove(user);

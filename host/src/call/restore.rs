@@ -33,6 +33,9 @@ pub struct LegFacts {
     pub session: SessionTimer,
     /// When it began.
     pub since: Utc,
+    /// Whether the host has called this phone.
+    #[serde(default)]
+    pub rung: bool,
 }
 
 impl Calls {
@@ -47,6 +50,7 @@ impl Calls {
             abilities: leg.abilities,
             session: leg.session,
             since: leg.since,
+            rung: leg.rung,
         })
     }
 
@@ -61,6 +65,7 @@ impl Calls {
         let mut negotiation = facts.negotiation;
         negotiation.rollback();
         let leg = Leg {
+            rung: facts.rung,
             state: State::Confirmed,
             peer: Peer::Host,
             abilities: facts.abilities,

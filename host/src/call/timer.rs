@@ -29,7 +29,13 @@ impl Calls {
             Timer::Retry(operation) => self.retry(cx, operation),
             Timer::Operation(operation) => self.operation_timeout(cx, operation),
             Timer::Subscription(id) => self.drop_subscription(cx, SubscriptionId(id)),
-            Timer::HoldWait(_) | Timer::NoAnswer(_) | Timer::Plugin(_) | Timer::Restart(_) => {}
+            Timer::HoldWait(_)
+            | Timer::NoAnswer(_)
+            | Timer::Plugin(_)
+            | Timer::Restart(_)
+            | Timer::LampDue(_)
+            | Timer::LampExpiry(_)
+            | Timer::LampCheck => {}
         }
     }
 

@@ -10,6 +10,7 @@ use super::output::{Event, Output};
 use super::timers::{Timer, Timers};
 use crate::call::SubscriptionId;
 use crate::net::{Flow, Listener, Protocol};
+use crate::notifier::LampId;
 use crate::sip::{ClientId, Draft, Message, Name, ServerId, Status, Transactions, Uri, too_big_for_udp};
 use crate::time::Now;
 
@@ -34,6 +35,8 @@ pub enum Owner {
     Page(ServerId),
     /// A notification.
     Notify(SubscriptionId),
+    /// What a watcher is told.
+    Lamp(LampId),
     /// Nobody: PRACK, courtesy messages.
     Nobody,
 }

@@ -39,6 +39,13 @@ impl Engine {
                         self.calls.on_relayed_response(cx, client, server, Ok(&response));
                     }
                     Owner::Notify(id) => self.calls.on_notify_response(cx, client, id, status),
+                    Owner::Lamp(id) => {
+                        if !status.is_some_and(Status::is_provisional) {
+                            cx.disown(client);
+                            let writes = self.notifier.on_response(cx, id, status);
+                            self.write_behind(writes);
+                        }
+                    }
                     Owner::Nobody | Owner::Bye(_) => {
                         if !self.calls.on_early_offer_response(cx, client, Some(&response))
                             && !status.is_some_and(Status::is_provisional)
@@ -68,6 +75,14 @@ impl Engine {
                     return;
                 }
                 self.calls.on_notify_response(cx, client, id, None);
+            }
+            Owner::Lamp(id) => {
+                if why == Failure::Transport && cx.fall_back(client).is_some() {
+                    return;
+                }
+                cx.disown(client);
+                let writes = self.notifier.on_response(cx, id, None);
+                self.write_behind(writes);
             }
             Owner::Nobody | Owner::Bye(_) => {
                 if why == Failure::Transport && cx.fall_back(client).is_some() {
@@ -108,15 +123,7 @@ impl Engine {
                     self.calls.on_refer_outside(&mut self.core, server, request, flow, party);
                 }
             }
-            Method::Subscribe => {
-                if self.sender(server, request, &flow).is_some() {
-                    // Nothing can be subscribed to yet; message-summary is not ours at all.
-                    let mut draft = Draft::response(request, Status::BAD_EVENT);
-                    let tag = self.core.fresh_tag();
-                    draft.to_tag(&tag).add(Name::AllowEvents, "refer");
-                    self.core.tx.respond(self.core.now, server, &draft);
-                }
-            }
+            Method::Subscribe => self.on_subscribe(server, request, flow),
             Method::Publish => self.core.reply(server, request, Status::BAD_EVENT, None),
             Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Notify => {
                 self.core.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
@@ -131,7 +138,9 @@ impl Engine {
             let refer_event = request
                 .get(Name::Event)
                 .is_some_and(|v| v.split(';').next().unwrap_or_default().trim() == "refer");
-            if request.method() == Method::Subscribe && refer_event {
+            if request.method() == Method::Subscribe && crate::notifier::is_about_dialogs(request) {
+                self.on_resubscribe(server, request, flow);
+            } else if request.method() == Method::Subscribe && refer_event {
                 self.calls.on_refer_subscribe(&mut self.core, server, request);
             } else if request.method() == Method::Options {
                 self.on_options(server, request);
@@ -241,7 +250,8 @@ impl Engine {
             .to_tag(&tag)
             .add(Name::Allow, ALLOW)
             .add(Name::Supported, SUPPORTED)
-            .add(Name::Accept, "application/sdp, message/sipfrag");
+            .add(Name::Accept, "application/sdp, message/sipfrag")
+            .add(Name::AllowEvents, super::lamp::ALLOW_EVENTS);
         self.core.tx.respond(self.core.now, server, &draft);
     }
 

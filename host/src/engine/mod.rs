@@ -4,7 +4,8 @@
 //! each other (SIP events, notices of calls, commands of plugins, answers of orbits) until nobody has anything to say.
 //!
 //! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
-//! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what plugins decide about), `command` (what plugins ask for), `record` (store and restart),
+//! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what
+//! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `lamp` (what watchers see),
 //! `admin` (requests of the administrative interface).
 
 pub(crate) mod core;
@@ -16,6 +17,7 @@ mod command;
 mod dispatch;
 mod input;
 mod invite;
+mod lamp;
 mod notice;
 mod output;
 mod pickup;
@@ -46,6 +48,7 @@ use crate::call::Calls;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::net::Listener;
+use crate::notifier::Notifier;
 use crate::orbit::Orbits;
 use crate::plugin::{InstanceId, Plugins, Waiter};
 use crate::policy::{Bundle, Diagnostic, Policies};
@@ -88,6 +91,7 @@ pub struct Engine {
     orbits: Orbits,
     directory: Directory,
     registrar: Registrar,
+    notifier: Notifier,
     auth: Authenticator,
     plugins: Plugins,
     policies: Rc<RefCell<Policies>>,
@@ -173,6 +177,7 @@ impl Engine {
             orbits,
             directory: Directory::load(&snapshot),
             registrar,
+            notifier: Notifier::default(),
             auth,
             plugins,
             policies,
@@ -194,6 +199,8 @@ impl Engine {
             draining: false,
         };
         engine.restore(&snapshot);
+        let expired = engine.notifier.load(&mut engine.core, &snapshot);
+        engine.write_behind(expired);
         engine.settle();
         Ok(engine)
     }
@@ -239,6 +246,12 @@ impl Engine {
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),
                 Timer::Restart(leg) => self.take_up(leg),
                 Timer::NoAnswer(leg) => self.nobody_answers(leg),
+                Timer::LampDue(id) => self.notifier.on_due(id),
+                Timer::LampExpiry(id) => {
+                    let writes = self.notifier.on_expiry(&mut self.core, id);
+                    self.write_behind(writes);
+                }
+                Timer::LampCheck => self.check_lamps(),
                 other => self.calls.on_timer(&mut self.core, other),
             }
             self.settle();
@@ -283,6 +296,8 @@ impl Engine {
             ("ringing", self.orbits.ringing().count()),
             ("placed", self.placed.len()),
             ("takings", self.takings.len() + self.summons.len()),
+            ("lamps", self.notifier.len()),
+            ("lamps_wrong", self.notifier.divergence().0),
         ])
     }
 
@@ -300,12 +315,14 @@ impl Engine {
                 break;
             }
         }
+        self.tell_watchers();
     }
 
     fn replace_policies(&mut self, bundle: Arc<Bundle>) {
         let result = self.policies.borrow_mut().replace(bundle);
         match result {
             Ok(revision) => {
+                self.notifier.touch_all(&mut self.core);
                 self.core.event("policy.loaded", None, None, serde_json::json!({ "revision": revision }));
             }
             Err(diagnostics) => {

@@ -77,7 +77,9 @@ impl Engine {
 
     /// A record we mirror has changed.
     pub(super) fn store_changed(&mut self, change: &Change) {
-        self.directory.apply(change);
+        if self.directory.apply(change) {
+            self.user_changed(change);
+        }
         self.registrar.apply(change);
         if let Err(error) = self.orbits.apply(self.core.now, change) {
             let detail = serde_json::json!({ "key": change.key, "error": error.to_string() });

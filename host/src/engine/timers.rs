@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use switchyard_sdk::types::LegId;
 
 use crate::call::OpId;
+use crate::notifier::LampId;
 use crate::plugin::Waiter;
 use crate::time::Instant;
 
@@ -37,8 +38,14 @@ pub enum Timer {
     Plugin(Waiter),
     /// …give a parked call whose flow has failed to a new one.
     Restart(LegId),
-    /// …forget a subscription (RFC 6665 §4.2.2).
+    /// …forget a transfer's subscription (RFC 6665 §4.2.2).
     Subscription(u64),
+    /// …tell a watcher what has changed meanwhile (RFC 4235 §3.10).
+    LampDue(LampId),
+    /// …end a watcher's subscription, because it was not refreshed.
+    LampExpiry(LampId),
+    /// …compare what watchers were told with the truth.
+    LampCheck,
 }
 
 /// The engine's own wake-ups; transactions, registrar and orbits keep theirs.

@@ -21,7 +21,7 @@ impl Orbits {
                 broken.push(what);
             }
         };
-        for (number, occupant) in &self.occupants {
+        for (number, occupant) in self.occupants.iter() {
             let state = occupant.state.word();
             demand(occupant.number == *number, format!("{number}: filed under the wrong number"));
             demand(

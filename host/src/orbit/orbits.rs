@@ -17,6 +17,7 @@ use super::ranges::Ranges;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
 use crate::store::{Outcome, StoreError, Transaction};
 use crate::time::{Instant, Now};
+use crate::tracked::Tracked;
 
 /// What the orbit service wants done. Drained by [`Orbits::poll_output`] after each call.
 #[derive(Clone, PartialEq, Debug)]
@@ -104,7 +105,7 @@ pub struct Orbits {
     /// By pool and kind.
     pub(super) lots: BTreeMap<(String, String), Lot>,
     kinds: BTreeMap<InstanceId, Vec<String>>,
-    pub(super) occupants: BTreeMap<Number, Occupant>,
+    pub(super) occupants: Tracked<Number, Occupant>,
     pub(super) by_leg: BTreeMap<LegId, Number>,
     pub(super) by_token: BTreeMap<String, Number>,
     /// Parked calls by pool and kind, the one that waits longest first.
@@ -131,7 +132,7 @@ impl Orbits {
             ranges: Ranges::default(),
             lots: BTreeMap::new(),
             kinds: BTreeMap::new(),
-            occupants: BTreeMap::new(),
+            occupants: Tracked::default(),
             by_leg: BTreeMap::new(),
             by_token: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -162,6 +163,11 @@ impl Orbits {
     /// The call in an orbit. The number as [`dialled`](super::dialled) gives it.
     pub fn occupant(&self, number: &str) -> Option<&Occupant> {
         self.occupants.get(&Number::parse(number).ok()?)
+    }
+
+    /// The numbers in which something may have changed since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<String> {
+        self.occupants.take_touched().into_iter().map(|number| number.to_string()).collect()
     }
 
     /// The orbit a leg is in.

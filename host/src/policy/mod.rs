@@ -22,6 +22,7 @@ mod decide;
 mod diagnostic;
 mod duration;
 mod fault;
+mod lamps;
 mod layer;
 mod load;
 mod pattern;

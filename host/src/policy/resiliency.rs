@@ -55,7 +55,7 @@ pub(crate) fn contradiction(settings: &Json) -> Option<(&'static str, String)> {
     })
 }
 
-fn fields<const N: usize>(fields: [(&str, Field); N]) -> Fields {
+pub(super) fn fields<const N: usize>(fields: [(&str, Field); N]) -> Fields {
     Fields(fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect())
 }
 
@@ -68,7 +68,7 @@ fn word(words: [&str; 2]) -> Field {
     setting(Shape::Word { words: words.map(str::to_owned).to_vec() }, &json!(words[0]))
 }
 
-fn setting(shape: Shape, default: &Json) -> Field {
+pub(super) fn setting(shape: Shape, default: &Json) -> Field {
     // The defaults above satisfy their own shapes, which the test below proves; were one wrong it would be null.
     let fallback = Field { shape: Some(shape.clone()), default: Json::Null, hook: false, optional: false };
     Field::setting(shape, default).unwrap_or(fallback)

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use switchyard_sdk::manifest::{Kind, Section, Setting};
 
 use super::diagnostic::Diagnostic;
-use super::{duration, resiliency};
+use super::{duration, lamps, resiliency};
 use crate::near::nearest;
 
 /// Text settings go into SIP headers and displays; nothing there is longer.
@@ -73,6 +73,7 @@ impl Schema {
     pub(crate) fn new(sections: &[Section]) -> Result<Schema, Vec<Diagnostic>> {
         let mut fields = Fields::default();
         let mut errors = Vec::new();
+        fields.0.insert(lamps::NAME.into(), lamps::section());
         fields.0.insert(resiliency::NAME.into(), resiliency::section());
         for section in sections {
             let complaint =

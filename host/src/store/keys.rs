@@ -24,6 +24,8 @@ pub enum Key {
     Binding(String, String),
     /// `orbit/NUMBER`: a parked call.
     Orbit(String),
+    /// `lamp/WATCHER/ID`: a subscription to somebody's dialogs.
+    Lamp(String, String),
 }
 
 impl Key {
@@ -43,6 +45,7 @@ impl Key {
             ("user", None) => Some(Key::User(name)),
             ("orbit", None) => Some(Key::Orbit(name)),
             ("binding", Some(Some(id))) => Some(Key::Binding(name, id)),
+            ("lamp", Some(Some(id))) => Some(Key::Lamp(name, id)),
             _ => None,
         }
     }
@@ -79,6 +82,16 @@ pub fn bindings_prefix(user: &str) -> String {
     format!("{ROOT}binding/{}/", encode(user))
 }
 
+/// The key of one subscription of a watcher.
+pub fn lamp_key(watcher: &str, id: &str) -> String {
+    format!("{}{}/{}", lamps_prefix(), encode(watcher), encode(id))
+}
+
+/// The prefix of all subscriptions.
+pub fn lamps_prefix() -> String {
+    format!("{ROOT}lamp/")
+}
+
 /// The key of the call parked in `number`.
 pub fn orbit_key(number: &str) -> String {
     format!("{ROOT}orbit/{}", encode(number))
@@ -107,6 +120,7 @@ mod tests {
         assert_eq!(Key::parse(&pool_key("east")), Some(Key::Pool("east".into())));
         assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
         assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
+        assert_eq!(Key::parse(&lamp_key("bob", "7")), Some(Key::Lamp("bob".into(), "7".into())));
         assert!(binding_key("bob", "1").starts_with(&bindings_prefix("bob")));
     }
 

@@ -89,7 +89,7 @@ fn readme_and_types_have_an_entry_for_every_knob() {
         let chapter =
             readme.split(&format!("\n## `{section}`")).nth(1).unwrap_or_else(|| panic!("{section}"));
         let heading = match name.split_once('.') {
-            Some((table, _)) => format!("\n### `{table}.<phase>.<action>`"),
+            Some((table, _)) => format!("\n### `{table}.<"),
             None => format!("\n### `{name}`"),
         };
         let entry =
@@ -120,6 +120,7 @@ fn examples_of_the_readme_are_right() {
             tests if tests.starts_with("tests") => format!(
                 "return {{ call_park = {{ pickup_timeout = '3m', allow = function(r) return r.parker.pickup_group ~= '*109' end }}, {tests} }}"
             ),
+            cells if cells.starts_with("names") => format!("return {{ lamps = {{ {cells} }} }}"),
             cells if cells.starts_with("allowed") => format!("return {{ resiliency = {{ {cells} }} }}"),
             hook if hook.contains("request.picker") => format!("return {{ group_pickup = {{ {hook} }} }}"),
             hook => format!("return {{ call_park = {{ {hook} }} }}"),
@@ -127,7 +128,7 @@ fn examples_of_the_readme_are_right() {
         all(&[("default.lua", "return {}"), ("pools/west.lua", &file)]);
         checked += 1;
     }
-    assert_eq!(checked, 6);
+    assert_eq!(checked, 7);
     for example in readme.split("Example: `").skip(1) {
         let example = example.split('`').next().unwrap();
         let known = [call_park(), group_pickup()];
