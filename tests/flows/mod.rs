@@ -3,6 +3,7 @@
 mod admin;
 mod calls;
 mod early;
+mod forward;
 mod lamps;
 mod park;
 mod pickup;
