@@ -592,7 +592,9 @@ name = "pstn"
 to = "sip:192.0.2.10"
 redirection = "histroy-info"
 "#;
-    check(&format!("{LEAST}{users}"), expect![[r#"
+    check(
+        &format!("{LEAST}{users}"),
+        expect![[r#"
         etc/switchyard.toml:10:1: users[0].forward_bussy: unknown key, did you mean forward_busy?
         etc/switchyard.toml:11:21: users[0].forward_no_answer: expected an extension, a name, a number or a SIP URI, found "no body"
         etc/switchyard.toml:12:19: users[0].no_answer_after: expected a time from 5s to 3m, found "1s"
@@ -600,5 +602,6 @@ redirection = "histroy-info"
         etc/switchyard.toml:14:17: users[0].pickup_group: "*101" lies in no range, expected one of kind group-pickup (GCP-04)
         etc/switchyard.toml:18:18: users[1].private_number: "1002" is taken by users[0].extension in line 9
         etc/switchyard.toml:22:15: trunks[0].redirection: expected "history-info" or "diversion", found "histroy-info", did you mean history-info?
-    "#]]);
+    "#]],
+    );
 }
