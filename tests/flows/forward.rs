@@ -190,6 +190,20 @@ fn others_ring_along_and_the_first_has_the_call() {
     }
 }
 
+/// A colleague who declines (603) speaks for himself, not for the callee; the callee's own 603 silences all of his phones.
+#[test]
+fn a_companion_who_declines_does_not_end_the_call() {
+    let mut office = office("also_ring = [\"1003\"]");
+    office.world.phones[office.carol].on_ring = OnRing::Refuse(Status(603));
+    let a = office.call();
+    office.world.run_for(second());
+    let b = office.world.phones[office.bob].last();
+    assert!(!office.world.phones[office.bob].call(b).over, "Bob's phone rings on");
+    office.world.act(office.bob, |phone| phone.answer(b));
+    office.world.run_for(second());
+    office.reached(a, office.bob, Name::From);
+}
+
 #[test]
 fn a_companion_rings_even_where_the_callee_has_no_phone() {
     let mut office = office("also_ring = [\"1003\"]");

@@ -374,7 +374,7 @@ fn assert_nothing_left_after_hang_up(mut world: World) {
     assert_nothing_left(&mut world);
 }
 
-/// GCP-10: of a call with video the picker gets the audio; video may be added afterwards. Draining lets it be picked up.
+/// A call that rings when the host begins to drain is somebody's, and may be taken.
 #[test]
 fn ringing_calls_can_be_picked_up_while_the_host_drains() {
     let Ringing { mut world, alice, carol, a, .. } = ringing();

@@ -78,6 +78,22 @@ fn who_asked_from_the_list_is_told_if_the_callee_is_faster_or_the_caller_gives_u
     assert_nothing_left(&mut world);
 }
 
+/// The picker declines on the phone: Bob's rings on.
+#[test]
+fn a_picker_who_declines_leaves_the_call_ringing() {
+    let Ringing { mut world, alice, bob, carol, a, b, .. } = ringing();
+    world.phones[carol].on_ring = OnRing::Refuse(Status(603));
+    let rows = world.ask(Request::Ringing { group: None }).unwrap();
+    let call = rows[0]["call"].as_u64().unwrap();
+    let asked = world.ask_later(Request::Pickup { call, user: "carol".to_owned(), group: None });
+    world.run_for(second());
+    assert!(!world.phones[bob].call(b).over);
+    world.act(bob, |phone| phone.answer(b));
+    world.run_for(second());
+    assert_talk(&world, (alice, a), (bob, b));
+    assert_eq!(world.admin[&asked].as_ref().unwrap_err().code, Some(35101));
+}
+
 /// The list is no way around the policy.
 #[test]
 fn the_policy_holds_for_the_list_too() {
