@@ -79,6 +79,30 @@ fn an_invite_with_replaces_takes_the_call_of_a_ringing_phone() {
     }
 }
 
+/// A lamp key: what the watcher's phone was shown of Bob's ringing phone is all it needs to take the call.
+#[test]
+fn a_lamp_key_takes_the_call_its_lamp_shows() {
+    let mut world = World::with(office());
+    let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+    let lamp = world.act(carol, |phone| phone.watch("sip:1002@example.test", 3600));
+    let a = world.act(alice, |phone| phone.invite("sip:1002@example.test", &[], true));
+    world.run_for(second() * 2);
+    let shown = world.phones[carol].watches[lamp].lamps.values().next().unwrap().clone();
+    // RFC 4235 §3.7.2: tags are told from the side of who is watched; RFC 3891 §3 wants the same.
+    let replaces = format!(
+        "{};to-tag={};from-tag={};early-only",
+        shown.call_id.unwrap(),
+        shown.local_tag.unwrap(),
+        shown.remote_tag.unwrap()
+    );
+    let c =
+        world.act(carol, |phone| phone.invite("sip:1002@example.test", &[(Name::Replaces, &replaces)], true));
+    world.run_for(second() * 2);
+    assert_talk(&world, (alice, a), (carol, c));
+    assert!(world.phones[bob].calls.iter().all(|call| call.over));
+    assert_eq!(world.phones[carol].watches[lamp].history.last().map(String::as_str), Some("terminated"));
+}
+
 /// An answered call is not stolen, with or without `early-only`; both talk on.
 #[test]
 fn an_answered_call_cannot_be_stolen_by_replaces() {

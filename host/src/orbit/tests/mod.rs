@@ -4,6 +4,7 @@ mod claiming;
 mod model;
 mod parking;
 mod restart;
+mod ringing;
 mod storing;
 
 use std::collections::{BTreeMap, VecDeque};
