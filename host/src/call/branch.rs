@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use switchyard_sdk::types::{LegId, Party};
 
+use super::early::EARLIES_MAX;
 use super::leg::{Abilities, AckOwed, Credentials, Early, ForWhom, Leg, Outgoing, State, Trunk};
 use super::negotiation::{Directions, Negotiation};
 use super::session_timer::SessionTimer;
@@ -217,8 +218,7 @@ impl Calls {
             .then(|| response.get(Name::RSeq).and_then(|v| v.parse().ok()))
             .flatten();
         if leg.early_from(&tag).is_none() {
-            // A downstream proxy forks at most to a handful of phones; more is somebody filling our memory.
-            if leg.earlies.len() >= 16 {
+            if leg.earlies.len() >= EARLIES_MAX {
                 return;
             }
             let Some(invite) = cx.tx.request_of(client) else { return };
@@ -360,7 +360,7 @@ impl Calls {
             negotiation.local().map(|local| local.to_bytes()).unwrap_or_default()
         };
         self.answer_invite(cx, caller, local_tag.as_deref(), body, None);
-        self.link(caller, id);
+        self.link(cx, caller, id);
         self.notify(Notice::Answered { caller, callee: id });
     }
 
@@ -413,7 +413,6 @@ impl Calls {
         response: Option<&Message>,
         answered: bool,
     ) {
-        let who = self.legs.get(&id).and_then(|leg| leg.party.user.clone());
         if answered {
             self.hang_up(
                 cx,
@@ -439,17 +438,10 @@ impl Calls {
                 if better {
                     incoming.best = response.cloned();
                 }
-                let branches = std::mem::take(&mut incoming.branches);
+                let rest = if status.0 >= 600 { std::mem::take(&mut incoming.branches) } else { Vec::new() };
+                let over = incoming.branches.is_empty();
                 let best = incoming.best.clone();
-                // A 6xx speaks for the user, not for one phone (RFC 3261 §16.7 step 5); but not for others who ring along.
-                let (rest, left): (Vec<LegId>, Vec<LegId>) = branches.into_iter().partition(|branch| {
-                    let same = self.legs.get(branch).is_some_and(|leg| leg.party.user == who);
-                    status.0 >= 600 && same
-                });
-                let over = left.is_empty();
-                if let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) {
-                    incoming.branches = left;
-                }
+                // A 6xx speaks for the user, not for one phone (RFC 3261 §16.7 step 5).
                 for branch in rest {
                     self.cancel_branch(cx, branch, &[]);
                 }

@@ -14,6 +14,9 @@ use crate::engine::timers::Timer;
 use crate::sip::body::sdp::Sdp;
 use crate::sip::{ClientId, Draft, Message, Method, Name, ServerId, Status};
 
+/// A downstream proxy forks at most to a handful of phones; more is somebody filling our memory.
+pub(super) const EARLIES_MAX: usize = 16;
+
 /// An offer on its way from one early dialog to the one on the other side, by UPDATE or PRACK.
 #[derive(Debug)]
 pub struct EarlyOffer {

@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 
 use crate::engine::AdminId;
+use crate::engine::core::Core;
 use crate::plugin::Waiter;
 use crate::sip::{DialogId, Message, ServerId, Status};
 use crate::tracked::Tracked;
 
+mod audit;
 mod branch;
 mod early;
 mod identity;
@@ -128,6 +130,8 @@ pub enum Notice {
         party: Party,
         /// Whether they hung up themselves.
         by_party: bool,
+        /// Whether it had been answered.
+        answered: bool,
         /// In words.
         reason: String,
         /// The flow that was deciding about it.
@@ -294,8 +298,8 @@ impl Calls {
         self.notices.push_back(notice);
     }
 
-    /// Makes two legs each other's peer. Whoever was their peer before has none now.
-    fn link(&mut self, a: LegId, b: LegId) {
+    /// Makes two legs each other's peer. Whoever was their peer before has none now, and a transferor's time to hang up.
+    fn link(&mut self, cx: &mut Core, a: LegId, b: LegId) {
         for (one, other) in [(a, b), (b, a)] {
             let Some(leg) = self.legs.get_mut(&one) else { continue };
             let before = std::mem::replace(&mut leg.peer, Peer::Leg(other));
@@ -305,6 +309,8 @@ impl Calls {
                 && old.peer == Peer::Leg(one)
             {
                 old.peer = Peer::None;
+                let old = old.id;
+                self.clear_later(cx, old, refer::CLEAR_AFTER);
             }
         }
         let call = self.legs.get(&a).map(|leg| leg.call);

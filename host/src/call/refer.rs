@@ -23,7 +23,7 @@ pub struct SubscriptionId(pub u64);
 const LIFETIME: Duration = Duration::from_secs(300);
 
 /// How long a phone has to hang up by itself once it knows the outcome (design.md §7).
-const CLEAR_AFTER: Duration = Duration::from_secs(2);
+pub(super) const CLEAR_AFTER: Duration = Duration::from_secs(2);
 
 /// Each leg may have this many transfers under way; more is a phone that has lost its mind.
 const PER_LEG_MAX: usize = 4;

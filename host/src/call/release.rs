@@ -130,6 +130,10 @@ impl Calls {
             }
         }
         cx.timers.cancel_leg(id);
+        if let Some(client) = leg.client {
+            // RFC 3261 §15.1.2 has the phone answer 487 now; one that does not is not waited for.
+            cx.tx.cancel(cx.now, client, &[]);
+        }
         for dialog in leg.dialog_ids() {
             self.dialogs.remove(&dialog);
         }
@@ -146,6 +150,7 @@ impl Calls {
             leg: id,
             party: leg.party.clone(),
             by_party,
+            answered: leg.answered.is_some(),
             reason: reason.to_owned(),
             flow: leg.flow,
             call_id: leg.dialog.call_id.clone(),
@@ -175,9 +180,10 @@ impl Calls {
         self.hang_up(cx, id, Some("SIP;cause=200;text=\"Transfer completed\""), "transfer completed");
     }
 
-    /// Ends a leg in two seconds unless its phone does so first (design.md §7).
-    pub fn clear_later(&mut self, cx: &mut Core, id: LegId, delay: std::time::Duration) {
-        if self.legs.contains_key(&id) {
+    /// Ends a leg after `delay` unless its phone does so first (design.md §7), or it is to end sooner already.
+    pub fn clear_later(&mut self, cx: &mut Core, id: LegId, delay: Duration) {
+        let sooner = cx.timers.when(Timer::Clear(id)).is_some_and(|at| at <= cx.now.instant + delay);
+        if self.legs.contains_key(&id) && !sooner {
             cx.after(Timer::Clear(id), delay);
         }
     }

@@ -290,6 +290,7 @@ impl Calls {
             return;
         }
         leg.client = None;
+        cx.timers.cancel(Timer::Reinvite(id));
         if status.is_success() {
             leg.credentials = cx.tx.request_of(client).map(Credentials::of).unwrap_or_default();
             leg.dialog.refresh_target(response);
@@ -336,6 +337,7 @@ impl Calls {
         if leg.client.take_if(|current| *current == client).is_none() {
             return;
         }
+        cx.timers.cancel(Timer::Reinvite(id));
         let status = match why {
             Failure::Timeout => Status::REQUEST_TIMEOUT,
             Failure::Transport => Status::SERVICE_UNAVAILABLE,

@@ -13,6 +13,13 @@ use crate::sip::{ClientId, Failure, Message, Method, Name, Status};
 /// How often a waiting phone without session timer is asked whether it is still there (design.md §3).
 const PROBE: Duration = Duration::from_secs(60);
 
+/// The same for one that talks: two phones that have both lost power say nothing about it, ever. Half of what RFC 4028
+/// recommends for a session, as a refresh would come.
+const PROBE_TALKING: Duration = Duration::from_secs(900);
+
+/// How long a phone may say 100 to a re-INVITE and nothing else: as long as one that says nothing at all (64*T1).
+const REINVITE: Duration = Duration::from_secs(32);
+
 impl Calls {
     /// A timer of ours has fired.
     pub fn on_timer(&mut self, cx: &mut Core, timer: Timer) {
@@ -25,13 +32,13 @@ impl Calls {
                 self.end_both(cx, leg, "the session timer expired");
             }
             Timer::Probe(leg) => self.probe(cx, leg),
+            Timer::Reinvite(leg) => self.cancel_reinvite(cx, leg),
             Timer::Clear(leg) => self.clear(cx, leg),
             Timer::Retry(operation) => self.retry(cx, operation),
             Timer::Operation(operation) => self.operation_timeout(cx, operation),
             Timer::Subscription(id) => self.drop_subscription(cx, SubscriptionId(id)),
             Timer::HoldWait(_)
             | Timer::NoAnswer(_)
-            | Timer::RingAgain(_)
             | Timer::Plugin(_)
             | Timer::Restart(_)
             | Timer::LampDue(_)
@@ -47,7 +54,18 @@ impl Calls {
         match self.legs.get(&id).and_then(|leg| leg.session.next()) {
             Some((true, pause)) => cx.after(Timer::Refresh(id), pause),
             Some((false, pause)) => cx.after(Timer::SessionExpiry(id), pause),
-            None => {}
+            None => self.start_probing(cx, id),
+        }
+    }
+
+    /// A re-INVITE of ours is under way.
+    pub(super) fn limit_reinvite(&mut self, cx: &mut Core, id: LegId) {
+        cx.after(Timer::Reinvite(id), REINVITE);
+    }
+
+    fn cancel_reinvite(&mut self, cx: &mut Core, id: LegId) {
+        if let Some(client) = self.legs.get(&id).and_then(|leg| leg.client) {
+            cx.tx.cancel(cx.now, client, &[]);
         }
     }
 
@@ -69,7 +87,9 @@ impl Calls {
             draft.body("application/sdp", body);
         }
         leg.client = Some(cx.request(leg.dialog.flow, draft, Owner::Refresh(id)));
-        if let Some(interval) = leg.session.interval {
+        let interval = leg.session.interval;
+        self.limit_reinvite(cx, id);
+        if let Some(interval) = interval {
             cx.after(Timer::SessionExpiry(id), interval / 2);
         }
     }
@@ -90,6 +110,7 @@ impl Calls {
             return;
         }
         leg.client = None;
+        cx.timers.cancel(Timer::Reinvite(id));
         match answer {
             Ok(response) if response.status().is_some_and(Status::is_success) => {
                 if response.method() == Method::Invite {
@@ -131,16 +152,15 @@ impl Calls {
         self.release(cx, id, &rejection);
     }
 
-    /// Asks a phone that waits in an orbit from time to time whether it is still there.
+    /// Asks a phone without session timer from time to time whether it is still there.
     pub(super) fn start_probing(&mut self, cx: &mut Core, id: LegId) {
-        if self.legs.get(&id).is_some_and(|leg| leg.peer == Peer::Host && leg.session.interval.is_none()) {
-            cx.after(Timer::Probe(id), PROBE);
-        }
+        let Some(leg) = self.legs.get(&id).filter(|leg| leg.session.interval.is_none()) else { return };
+        cx.after(Timer::Probe(id), if leg.peer == Peer::Host { PROBE } else { PROBE_TALKING });
     }
 
     fn probe(&mut self, cx: &mut Core, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        if leg.peer != Peer::Host || leg.state != State::Confirmed {
+        if leg.session.interval.is_some() || leg.state != State::Confirmed {
             return;
         }
         let draft = leg.dialog.request(Method::Options);
@@ -157,7 +177,7 @@ impl Calls {
         let silent = status.is_none_or(|status| status == Status::REQUEST_TIMEOUT);
         leg.silent_probes = if silent { leg.silent_probes + 1 } else { 0 };
         if status == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) || leg.silent_probes >= 2 {
-            self.hang_up(cx, id, None, "the waiting phone does not know the call any more");
+            self.hang_up(cx, id, None, "the phone does not know the call any more");
         } else {
             self.start_probing(cx, id);
         }

@@ -12,7 +12,9 @@ use switchyard_sdk::types::{Code, FlowId, LegId, Party, Refusal};
 use super::timers::Timer;
 use super::{AdminId, Engine, Output};
 use crate::admin::Refused;
-use crate::call::{Done, Failed, Headers, Origin, Peer, Rejection, Ringing, SubscriptionId, status_for};
+use crate::call::{
+    Done, Failed, Headers, Origin, Peer, Rejection, Ringing, State, SubscriptionId, status_for,
+};
 use crate::plugin::{FlowEnd, InstanceId};
 use crate::sip::Status;
 
@@ -110,10 +112,7 @@ impl Engine {
                 }
             }
             AskKind::Admin { request } => {
-                let answer = match &accept.number {
-                    Some(number) => serde_json::json!({ "number": number, "token": accept.token }),
-                    None => serde_json::json!({}),
-                };
+                let answer = serde_json::json!({ "number": accept.number, "token": accept.token });
                 self.core.emit(Output::Admin { request, answer: Ok(answer) });
                 // His phone asked for nothing, so it would wait for ever: the host lets it go (CP-01).
                 if let (Some(near), Some(text)) = (near, &accept.text) {
@@ -126,7 +125,12 @@ impl Engine {
                     dialled.shown = shown;
                 }
                 // Parked by hold and dial: the phone keeps both its legs until it, or a claim, ends them.
-                if let (Some(near), Some(number)) = (near, &accept.number)
+                let held = near.filter(|near| self.calls.leg(*near).is_some());
+                if held.is_none() && accept.number.is_some() {
+                    // It has hung up on the held one already: this one has the number to say, no more.
+                    self.calls.clear_later(&mut self.core, leg, TWIN_STAYS);
+                }
+                if let (Some(near), Some(number)) = (held, &accept.number)
                     && let Some(held) = self.calls.leg_mut(near)
                 {
                     held.twin = Some(leg);
@@ -199,7 +203,10 @@ impl Engine {
             self.free_taken();
         }
         let Some(far) = ask.far else { return };
-        let Some(leg) = self.calls.leg_mut(far) else { return };
+        let Some(leg) = self.calls.leg_mut(far) else {
+            self.nobody_left(ask.near);
+            return;
+        };
         if leg.flow == Some(flow) {
             leg.flow = None;
         }
@@ -229,6 +236,15 @@ impl Engine {
                 let refusal = Refusal::new(Code::GENERAL, "nobody looks after the call");
                 self.ring_back_or_release(far, &refusal);
             }
+        }
+    }
+
+    /// Whoever was to be parked hung up on the way. The parker's leg, if it waited for how that would end, ends too.
+    pub(super) fn nobody_left(&mut self, near: Option<LegId>) {
+        let Some(leg) = near.and_then(|near| self.calls.leg(near)) else { return };
+        let (id, waits) = (leg.id, leg.peer == Peer::None && leg.flow.is_none() && leg.parked_in.is_none());
+        if waits && leg.state == State::Confirmed && !self.calls.has_plans(id) {
+            self.calls.release(&mut self.core, id, &Rejection::because(Status::OK, "The caller hung up"));
         }
     }
 
@@ -337,16 +353,47 @@ impl Engine {
         self.calls.ring(&mut self.core, Origin::Fallback(far), far, ringing);
     }
 
-    /// The last resort has ended, well or badly.
-    pub(super) fn fallback_over(&mut self, far: LegId, result: &Result<Done, Failed>) {
-        if result.is_err() {
-            let rejection = Rejection::because(Status::TEMPORARILY_UNAVAILABLE, "nobody answered");
-            let alone = self
-                .calls
-                .leg(far)
-                .is_some_and(|leg| !matches!(leg.peer, Peer::Leg(_)) && leg.flow.is_none());
-            if alone {
+    /// The last resort has ended, well or badly: `near` was to get `far` back, or `far` waited while phones rang.
+    pub(super) fn fallback_over(&mut self, far: LegId, near: LegId, result: &Result<Done, Failed>) {
+        if result.is_ok() {
+            return;
+        }
+        let abandoned = |leg: &crate::call::Leg| leg.peer == Peer::None && leg.flow.is_none();
+        let parker =
+            self.calls.leg(near).filter(|leg| near != far && abandoned(leg)).map(|leg| leg.party.clone());
+        let alone =
+            self.calls.leg(far).is_some_and(|leg| !matches!(leg.peer, Peer::Leg(_)) && leg.flow.is_none());
+        match parker {
+            // On this leg his phone does not take the caller back: it may on a fresh one.
+            Some(parker) => {
+                let refusal = Refusal::new(Code::GENERAL, "nobody looks after the call");
+                self.calls.release(
+                    &mut self.core,
+                    near,
+                    &Rejection::because(Status::OK, "The caller is on another line"),
+                );
+                if let Some(leg) = self.calls.leg_mut(far).filter(|_| alone) {
+                    leg.brought_by = Some(parker);
+                    self.ring_back_or_release(far, &refusal);
+                }
+            }
+            None if alone => {
+                let rejection = Rejection::because(Status::TEMPORARILY_UNAVAILABLE, "nobody answered");
                 self.calls.release(&mut self.core, far, &rejection);
+            }
+            None => {}
+        }
+    }
+
+    /// A leg on which a phone holds on to a call it parked has got somebody else to talk to: that call is on its own.
+    pub(super) fn parker_has_company(&mut self, leg: LegId) {
+        for leg in [Some(leg), self.calls.peer_of(leg)].into_iter().flatten() {
+            let Some(peer) = self.calls.peer_of(leg) else { continue };
+            let parked_in = self.calls.leg(leg).and_then(|leg| leg.parked_in.clone());
+            let other =
+                |number: &String| self.orbits.occupant(number).and_then(|call| call.leg) != Some(peer);
+            if let Some(number) = parked_in.filter(other) {
+                self.clear_parker(&number);
             }
         }
     }
@@ -371,9 +418,11 @@ impl Engine {
         true
     }
 
-    /// The dialled leg of a park by dialling has ended: the held one stays a while.
+    /// One leg of a park by dialling has ended: the other stays a while.
     pub(super) fn twin_ended(&mut self, twin: LegId) {
-        if self.calls.leg(twin).is_some_and(|leg| leg.peer == Peer::None) {
+        let Some(leg) = self.calls.leg_mut(twin) else { return };
+        leg.twin = None;
+        if !matches!(leg.peer, Peer::Leg(_)) {
             self.calls.clear_later(&mut self.core, twin, TWIN_STAYS);
         }
     }

@@ -220,7 +220,9 @@ impl Engine {
         // A trunk's address proves nothing about a user.
         match self.auth.verify(self.core.now, request, &self.directory) {
             Verdict::Known { user } => {
+                let flows = self.flows_of(&user);
                 let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
+                self.follow_phones(&user, &flows);
                 let status = draft.status();
                 self.core.tx.respond(self.core.now, server, &draft);
                 self.write_behind(writes);

@@ -6,13 +6,14 @@
 //! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
 //! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `lamp` (what watchers see),
-//! `admin` (requests of the administrative interface).
+//! `audit` (what always holds), `admin` (requests of the administrative interface).
 
 pub(crate) mod core;
 pub(crate) mod timers;
 
 mod admin;
 mod ask;
+mod audit;
 mod command;
 mod dispatch;
 mod input;
@@ -246,7 +247,6 @@ impl Engine {
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),
                 Timer::Restart(leg) => self.take_up(leg),
                 Timer::NoAnswer(leg) => self.nobody_answers(leg),
-                Timer::RingAgain(leg) => self.ring_again(leg),
                 Timer::LampDue(id) => self.notifier.on_due(id),
                 Timer::LampExpiry(id) => {
                     let writes = self.notifier.on_expiry(&mut self.core, id);

@@ -16,6 +16,7 @@ impl Engine {
     pub(super) fn on_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Finished { origin, leg, result } => {
+                self.parker_has_company(leg);
                 match origin {
                     Origin::Phone => {}
                     Origin::Plugin(waiter) => self.command_finished(waiter, result),
@@ -24,10 +25,7 @@ impl Engine {
                         self.transfer_over(subscription, leg, &result);
                     }
                     Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
-                    Origin::Fallback(far) => {
-                        self.transfer_rang(far, &result);
-                        self.fallback_over(far, &result);
-                    }
+                    Origin::Fallback(far) => self.fallback_over(far, leg, &result),
                     Origin::Admin(request) => self.operation_for_admin(request, result),
                     Origin::Restore => self.restored(leg, &result),
                 }
@@ -52,13 +50,15 @@ impl Engine {
                 }
                 self.calls.permit(&mut self.core, operation, verdict);
             }
-            Notice::Ended { leg, party, by_party, reason, call_id, twin, .. } => {
-                let detail = serde_json::json!({ "leg": leg.0, "party": party.uri, "by_party": by_party, "reason": reason });
+            Notice::Ended { leg, party, by_party, answered, reason, call_id, twin, .. } => {
+                let detail = serde_json::json!({ "leg": leg.0, "party": party.uri, "by_party": by_party, "answered": answered, "reason": reason });
                 self.core.event("leg.ended", None, Some(&call_id), detail);
                 self.core.timers.cancel(Timer::HoldWait(leg));
                 self.restoring_ended(leg);
                 self.restarts.remove(&leg);
-                self.unsettled.remove(&leg);
+                if let Some((near, _)) = self.unsettled.remove(&leg) {
+                    self.nobody_left(near);
+                }
                 self.orbits.leg_ended(self.core.now, leg);
                 self.ring_ended(leg, if by_party { &Fate::HungUp } else { &Fate::Unanswered });
                 for waiter in self.watches.remove(&leg).unwrap_or_default() {

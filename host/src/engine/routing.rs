@@ -1,5 +1,6 @@
 //! Names to phones: who somebody is, which phones ring for a URI, and where a trunk is (RFC 3263).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use switchyard_sdk::types::{LegId, Party};
@@ -165,6 +166,32 @@ impl Engine {
         let user_part = uri.user_unescaped().unwrap_or_default();
         let user = self.directory.resolve(&user_part).ok_or_else(|| Rejection::new(Status::NOT_FOUND))?;
         Ok(self.phones_of(user, None))
+    }
+
+    /// The way to each phone of a user.
+    pub(super) fn flows_of(&self, user: &str) -> BTreeMap<String, Flow> {
+        let bindings = self.registrar.bindings(self.core.now, user).into_iter();
+        bindings.map(|binding| (binding.id.clone(), binding.flow)).collect()
+    }
+
+    /// A phone that registers from elsewhere than `before` (a NAT has forgotten it, its connection broke) is there with
+    /// its calls, too: what the host has to say in them goes the way the REGISTER came.
+    pub(super) fn follow_phones(&mut self, user: &str, before: &BTreeMap<String, Flow>) {
+        let after = self.flows_of(user);
+        let moved: Vec<(LegId, Flow)> = self
+            .calls
+            .legs_of(user)
+            .filter_map(|leg| {
+                let device = leg.party.device.as_deref()?;
+                let (old, new) = (before.get(device)?, after.get(device)?);
+                (leg.dialog.flow == *old && new != old).then_some((leg.id, *new))
+            })
+            .collect();
+        for (leg, flow) in moved {
+            if let Some(leg) = self.calls.leg_mut(leg) {
+                leg.dialog.flow = flow;
+            }
+        }
     }
 
     /// Every phone of a user, best first; `device` before all others.

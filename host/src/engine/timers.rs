@@ -22,8 +22,10 @@ pub enum Timer {
     Refresh(LegId),
     /// …give the session up, because its refresh never came (RFC 4028 §10).
     SessionExpiry(LegId),
-    /// …ask a waiting phone without session timer whether it still knows the call.
+    /// …ask a phone without session timer whether it still knows the call.
     Probe(LegId),
+    /// …stop waiting for a phone that is trying to answer our re-INVITE, and never does.
+    Reinvite(LegId),
     /// …end the leg of a parker or transferor whose phone did not do so itself.
     Clear(LegId),
     /// …try an operation again that met a 491 (RFC 3261 §14.1).
@@ -34,8 +36,6 @@ pub enum Timer {
     HoldWait(LegId),
     /// …forward a call that nobody answers, as its callee wishes.
     NoAnswer(LegId),
-    /// …ring the callee once more for a caller whose picker has left in the middle of it.
-    RingAgain(LegId),
     /// …answer a plugin's timer.
     Plugin(Waiter),
     /// …give a parked call whose flow has failed to a new one.
@@ -84,10 +84,10 @@ impl Timers {
             Timer::Refresh(leg),
             Timer::SessionExpiry(leg),
             Timer::Probe(leg),
+            Timer::Reinvite(leg),
             Timer::Clear(leg),
             Timer::HoldWait(leg),
             Timer::NoAnswer(leg),
-            Timer::RingAgain(leg),
             Timer::Restart(leg),
         ] {
             self.cancel(timer);

@@ -103,6 +103,11 @@ impl Plugins {
         plugins
     }
 
+    /// The entries of what was taken: more hosts in one process can be made from them.
+    pub fn entries(&self) -> impl Iterator<Item = &'static PluginEntry> {
+        self.copies.iter().map(|copy| copy.entry)
+    }
+
     fn empty() -> Plugins {
         Plugins {
             copies: Vec::new(),
@@ -256,14 +261,19 @@ impl Plugins {
     /// rest end in the old one (`FlowEnd::Rested`) and are to be resumed in the new one. If the library is not
     /// taken, everything is as before. Reads a file, for some milliseconds.
     pub fn reload(&mut self, now: Now, name: &str) -> Result<InstanceId, LoadError> {
-        let (Some(shared), Some(copies)) = (self.shared.clone(), &self.copies_dir) else {
+        let old = self.copies.iter().position(|copy| !copy.retired && copy.description.name == name);
+        let (Some(shared), Some(old)) = (self.shared.clone(), old) else {
             return Err(self.not_running(name));
         };
-        let old = self.copies.iter().position(|copy| !copy.retired && copy.description.name == name);
-        let path = old.and_then(|old| self.copies[old].path.clone());
-        let (Some(old), Some(path)) = (old, path) else { return Err(self.not_running(name)) };
-
-        let opened = library::open(&path, copies)?;
+        let path = self.copies[old].path.clone();
+        let opened = match (&path, &self.copies_dir) {
+            (Some(path), Some(copies)) => library::open(path, copies)?,
+            // What is linked has no newer file: its entry makes another instance.
+            _ => {
+                let Copy { entry, description, generation, .. } = &self.copies[old];
+                Opened { entry, description: Description::clone(description), generation: generation + 1 }
+            }
+        };
         if opened.description.name != name {
             let what = format!("it is {} now, not {name}: load it instead", opened.description.title());
             return Err(LoadError::Manifest { file: opened.description.file, what });
@@ -275,7 +285,7 @@ impl Plugins {
             return Err(LoadError::Manifest { file: opened.description.file, what });
         }
         self.copies[old].retired = true;
-        let made = self.take(opened, Some(path)).and_then(|at| self.make_instance(at, &shared).map(|()| at));
+        let made = self.take(opened, path).and_then(|at| self.make_instance(at, &shared).map(|()| at));
         let at = match made {
             Ok(at) => at,
             Err(error) => {

@@ -264,7 +264,7 @@ impl Calls {
             Kind::Connect { ringing, .. } => ringing.timeout.is_some(),
             _ => false,
         });
-        self.link(a, b);
+        self.link(cx, a, b);
         self.close_stream(cx, a);
         self.close_stream(cx, b);
         let done = if rung { Done::Answered { leg: b } } else { Done::Joined };

@@ -36,7 +36,7 @@ const ATTEMPTS_MAX: u8 = 6;
 const ROUNDS_MAX: u8 = 2;
 
 /// How many operations may wait for one leg. A phone that never answers its re-INVITE blocks them for 32 s at most.
-const QUEUE_MAX: usize = 8;
+pub(in crate::call) const QUEUE_MAX: usize = 8;
 
 /// Something under way that changes sessions.
 #[derive(Debug)]
@@ -140,6 +140,11 @@ impl Operation {
             Kind::Relay { to, joins, .. } => *joins && *to == leg,
             Kind::Connect { a, b, .. } => *a == leg || *b == Some(leg),
         }
+    }
+
+    /// Whether it owns, or will own, the offer/answer of this leg.
+    pub(in crate::call) fn is_on(&self, leg: LegId) -> bool {
+        self.legs().contains(&Some(leg))
     }
 
     fn subject(&self) -> LegId {

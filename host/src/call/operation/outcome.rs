@@ -25,6 +25,7 @@ impl Calls {
             draft.body("application/sdp", body);
         }
         leg.client = Some(cx.request(leg.dialog.flow, draft, Owner::Reinvite(id)));
+        self.limit_reinvite(cx, id);
     }
 
     pub(in crate::call) fn send_update(&mut self, cx: &mut Core, id: LegId, body: Option<Bytes>) {

@@ -1,0 +1,52 @@
+//! What always holds between two inputs. Simulation asks after each of them.
+
+use super::Engine;
+use super::timers::Timer;
+use crate::call::{Leg, Peer, State};
+
+impl Engine {
+    /// Contradictions in what the engine keeps, each in words; empty when all is well. Looks at every leg.
+    pub fn audit(&self) -> Vec<String> {
+        let mut found = self.calls.audit();
+        found.extend(self.orbits.check());
+        if self.orbits.leaks(|leg| self.calls.leg(leg).is_some()) > 0 {
+            found.push("an orbit holds a leg that has ended".to_owned());
+        }
+        for leg in self.calls.legs().filter(|leg| leg.state == State::Confirmed) {
+            if !matches!(leg.peer, Peer::Leg(_)) && !self.has_prospects(leg) {
+                found.push(format!(
+                    "leg {} of {} is with nobody, and nobody is coming",
+                    leg.id.0, leg.party.uri
+                ));
+            }
+            if matches!(leg.peer, Peer::Leg(_)) && leg.parked_in.is_some() {
+                found.push(format!("leg {} talks, and keeps a parked call", leg.id.0));
+            }
+        }
+        for leg in self.watches.keys().filter(|leg| self.calls.leg(**leg).is_none()) {
+            found.push(format!("somebody waits for the end of leg {}, which has ended", leg.0));
+        }
+        for leg in self.unsettled.keys().chain(self.restoring.keys()) {
+            if self.calls.leg(*leg).is_none() {
+                found.push(format!("leg {} has ended, and something is to be put right with it", leg.0));
+            }
+        }
+        found
+    }
+
+    /// Whether a leg without a peer waits for something that will come: it is parked or kept by its parker, somebody
+    /// decides about it, or it is about to end.
+    fn has_prospects(&self, leg: &Leg) -> bool {
+        let id = leg.id;
+        leg.flow.is_some()
+            || leg.parked_in.is_some()
+            || leg.twin.is_some()
+            || leg.waiting_offer.is_some()
+            || self.calls.has_plans(id)
+            || self.orbits.orbit_of(id).is_some()
+            || self.core.timers.when(Timer::Clear(id)).is_some()
+            || self.unsettled.contains_key(&id)
+            || self.restoring.contains_key(&id)
+            || self.asks.values().any(|ask| ask.near == Some(id) && !ask.decided)
+    }
+}
