@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 use switchyard_host::sip::{Name, Status};
 
-use crate::harness::{OnRing, World};
+use crate::harness::{OnRing, Weather, World};
 
 fn second() -> Duration {
     Duration::from_secs(1)
@@ -219,11 +219,11 @@ fn a_lossy_network_still_connects() {
     for seed in 0..20 {
         let mut world = World::with(crate::harness::WorldOptions { seed, ..Default::default() });
         let [alice, bob] = world.phones(["alice", "bob"]);
-        world.lose_one_in = 4;
+        world.network.weather = Weather::losing(250);
         world.phones[bob].on_ring = OnRing::AnswerAfter(second());
         let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
         world.run_for(second() * 40);
-        world.lose_one_in = 0;
+        world.network.weather = Weather::FAIR;
         assert!(
             world.phones[alice].call(call).up,
             "seed {seed}: {:?}",

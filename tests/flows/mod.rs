@@ -1,9 +1,9 @@
 //! Call flows in simulated time.
 
 mod admin;
+mod alone;
 mod calls;
 mod early;
-mod forward;
 mod lamps;
 mod park;
 mod pickup;

@@ -3,9 +3,12 @@
 //! Nothing here waits or reads a clock. One seed decides everything; the same seed gives the same ladder.
 
 mod ladder;
+mod network;
 mod phone;
+mod plugins;
 mod watch;
 mod world;
 
-pub use phone::{CallId, OnRing};
-pub use world::{World, WorldOptions};
+pub use network::Weather;
+pub use phone::{Call, CallId, OnRing, Phone};
+pub use world::{StoreDoes, World, WorldOptions};

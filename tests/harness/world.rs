@@ -1,9 +1,10 @@
 //! The world: one host, its store and media as models, phones, a network with delay, loss and repetition.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,19 +13,20 @@ use rand_chacha::ChaCha12Rng;
 use switchyard_host::admin::{Refused, Request};
 use switchyard_host::config::{self, Config};
 use switchyard_host::directory::User;
-use switchyard_host::engine::{AdminId, Engine, Event, Input, Options, Output};
+use switchyard_host::engine::{AdminId, Engine, Event, Input, Options, Output, StoreId};
 use switchyard_host::media;
 use switchyard_host::net::{Flow, Listener, Protocol};
 use switchyard_host::orbit::put_operation;
 use switchyard_host::plugin::Plugins;
 use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Message;
-use switchyard_host::store::{Expect, Operation, Outcome, Record, Snapshot, StoreError, Transaction};
+use switchyard_host::store::{MemoryStore, Operation, ROOT, StoreError, Transaction};
 use switchyard_host::time::{Instant, Now, Utc};
-use switchyard_sdk::abi::{ENTRY_SYMBOL, PluginEntry};
 
 use super::ladder;
+use super::network::{Network, Weather};
 use super::phone::{CallId, OnRing, Phone};
+use super::plugins;
 
 /// 2026-11-20T00:00:00Z: when simulated worlds begin.
 const EPOCH_MS: u64 = 1_795_132_800_000;
@@ -54,10 +56,28 @@ impl Default for WorldOptions {
     }
 }
 
+/// How the store answers a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreDoes {
+    /// It writes and says so, after that long.
+    Write(Duration),
+    /// It writes nothing, and says so.
+    Refuse,
+    /// It writes and says that it could not: the answer was lost on the way.
+    LoseAnswer,
+    /// It does nothing, until it does something else again.
+    Hang,
+}
+
+impl StoreDoes {
+    pub const WELL: Self = Self::Write(Duration::from_millis(1));
+}
+
 enum Pending {
     ToHost(Flow, Bytes),
     ToPhone(usize, Bytes),
     Host(Input),
+    PowerOn(usize),
 }
 
 pub struct World {
@@ -65,11 +85,9 @@ pub struct World {
     pub phones: Vec<Phone>,
     pub events: Vec<Event>,
     pub admin: BTreeMap<u64, Result<serde_json::Value, Refused>>,
-    pub store: Snapshot,
-    /// The store answers every write with this, while it is set.
-    pub store_fails: bool,
-    /// One in that many messages is lost; 0: none.
-    pub lose_one_in: u32,
+    pub store: MemoryStore,
+    pub store_does: StoreDoes,
+    pub network: Network,
     /// Streams that send now: stream to destination and playlist.
     pub streams: BTreeMap<u64, Stream>,
     /// Whether traffic goes into the ladder.
@@ -78,16 +96,25 @@ pub struct World {
     bundle: Arc<Bundle>,
     options: WorldOptions,
     start: Instant,
-    now: Instant,
+    pub now: Instant,
     pending: BTreeMap<(Instant, u64), Pending>,
     sequence: u64,
-    latency: Duration,
     ladder: Vec<String>,
+    /// A running hash of all that went over the wire and all events: two runs are the same if it is.
+    trace: DefaultHasher,
     rng: ChaCha12Rng,
     next_admin: u64,
     next_port: u16,
     /// The host's monotonic clock starts again with the host.
     host_started: Instant,
+    /// How far the host's wall clock is ahead of ours, in milliseconds.
+    pub clock_ahead_ms: i64,
+    /// What should always hold in the engine and did not, when it first did not.
+    pub broken: Option<String>,
+    /// When the store has answered all it was asked: its answers keep their order.
+    store_answers: Instant,
+    /// What it was asked while it did nothing.
+    held_back: Vec<(StoreId, Transaction)>,
 }
 
 #[derive(Clone, Debug)]
@@ -145,13 +172,9 @@ pool = "east"
             files.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
         }
         let bundle = Arc::new(Bundle::of(files));
-        let mut store = Snapshot::default();
-        let mut revision = 0;
-        let mut put = |operation: Operation| {
-            if let Operation::Put { key, value } = operation {
-                revision += 1;
-                store.records.insert(key, Record { value, revision });
-            }
+        let store = MemoryStore::new();
+        let put = |operation: Operation| {
+            store.apply(&Transaction { operations: vec![operation], ..Transaction::default() }).unwrap();
         };
         for range in &config.orbits {
             put(put_operation(range));
@@ -159,7 +182,6 @@ pool = "east"
         for user in &config.users {
             put(User::from_config(user, &config.sip.domain).put());
         }
-        store.revision = revision;
         let rng = ChaCha12Rng::seed_from_u64(options.seed);
         let mut world = Self {
             engine: None,
@@ -167,8 +189,8 @@ pool = "east"
             events: Vec::new(),
             admin: BTreeMap::new(),
             store,
-            store_fails: false,
-            lose_one_in: 0,
+            store_does: StoreDoes::WELL,
+            network: Network::default(),
             streams: BTreeMap::new(),
             record: false,
             config,
@@ -178,12 +200,16 @@ pool = "east"
             now: Instant::after_start(Duration::from_secs(1)),
             pending: BTreeMap::new(),
             sequence: 0,
-            latency: Duration::from_millis(10),
             ladder: Vec::new(),
+            trace: DefaultHasher::new(),
             rng,
             next_admin: 1,
             next_port: 20_000,
             host_started: Instant::ZERO,
+            clock_ahead_ms: 0,
+            broken: None,
+            store_answers: Instant::ZERO,
+            held_back: Vec::new(),
         };
         world.start_host();
         world
@@ -235,11 +261,9 @@ pool = "east"
             config: self.config.clone(),
             listeners,
             seed,
-            snapshot: self.store.clone(),
+            snapshot: self.store.snapshot(ROOT),
             bundle: self.bundle.clone(),
-            plugins: Plugins::from_entries(
-                &self.options.plugins.iter().map(|name| entry(name)).collect::<Vec<_>>(),
-            ),
+            plugins: Plugins::from_entries(&plugins::entries(self.options.plugins)),
         };
         let engine = match Engine::new(now, options) {
             Ok(engine) => engine,
@@ -253,7 +277,15 @@ pool = "east"
     pub fn kill_host(&mut self) {
         self.engine = None;
         self.streams.clear();
-        self.pending.retain(|_, pending| matches!(pending, Pending::ToPhone(..)));
+        self.held_back.clear();
+        self.pending.retain(|_, pending| matches!(pending, Pending::ToPhone(..) | Pending::PowerOn(_)));
+    }
+
+    /// Switches a phone off; after that long it is on again, knows nothing of its calls, and registers.
+    pub fn reboot(&mut self, phone: usize, off: Duration) {
+        self.phones[phone].dead = true;
+        self.phones[phone].forget_all();
+        self.push(off, Pending::PowerOn(phone));
     }
 
     fn host_now_at_start(&mut self) -> Now {
@@ -266,7 +298,7 @@ pool = "east"
     }
 
     fn utc(&self) -> Utc {
-        Utc(EPOCH_MS) + (self.now - Instant::ZERO)
+        Utc((Utc(EPOCH_MS) + (self.now - Instant::ZERO)).0.saturating_add_signed(self.clock_ahead_ms))
     }
 
     fn phone_now(&self) -> Now {
@@ -290,8 +322,13 @@ pool = "east"
             let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
             all.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
         }
-        self.bundle = Arc::new(Bundle::of(all));
-        self.host_gets(Input::Policy(self.bundle.clone()));
+        let bundle = Arc::new(Bundle::of(all));
+        let seen = self.events.len();
+        self.host_gets(Input::Policy(bundle.clone()));
+        // A host does not start with policies it refuses: whoever restarts it has put the file right before.
+        if !self.events[seen..].iter().any(|event| event.what == "policy.refused") {
+            self.bundle = bundle;
+        }
     }
 
     /// Hands the host something at once.
@@ -301,6 +338,16 @@ pool = "east"
             engine.handle(now, input);
         }
         self.drain_host();
+        self.audit();
+    }
+
+    fn audit(&mut self) {
+        let found = self.engine.as_ref().map(Engine::audit).unwrap_or_default();
+        if self.broken.is_none() && !found.is_empty() {
+            let what = format!("+{:.3}  {}", (self.now - self.start).as_secs_f64(), found.join("; "));
+            self.remark(&what);
+            self.broken = Some(what);
+        }
     }
 
     /// Asks the administrative interface; runs until it has answered.
@@ -325,6 +372,11 @@ pool = "east"
 
     /// Runs until that much time has passed.
     pub fn run_for(&mut self, span: Duration) {
+        if self.store_does != StoreDoes::Hang {
+            for (request, transaction) in std::mem::take(&mut self.held_back) {
+                self.write(request, &transaction);
+            }
+        }
         let end = self.now + span;
         while let Some(at) = self.next_event().filter(|at| *at <= end) {
             self.now = at.max(self.now);
@@ -360,7 +412,7 @@ pool = "east"
             .as_ref()
             .and_then(Engine::next_timeout)
             .map(|at| self.host_started + at.since_start());
-        let phones = self.phones.iter().filter(|phone| !phone.dead).filter_map(Phone::next_timeout).min();
+        let phones = self.phones.iter().filter_map(Phone::next_timeout).min();
         [network, host, phones].into_iter().flatten().min()
     }
 
@@ -370,15 +422,22 @@ pool = "east"
                 Pending::ToHost(flow, bytes) => self.host_gets(Input::Received { flow, bytes }),
                 Pending::ToPhone(phone, bytes) => self.act(phone, |phone| phone.receive(bytes)),
                 Pending::Host(input) => self.host_gets(input),
+                Pending::PowerOn(phone) => {
+                    self.phones[phone].dead = false;
+                    self.act(phone, |phone| phone.register(3600));
+                }
             }
         }
         let now = self.host_now();
-        if let Some(engine) = self.engine.as_mut() {
+        if let Some(engine) =
+            self.engine.as_mut().filter(|e| e.next_timeout().is_some_and(|at| at <= now.instant))
+        {
             engine.on_timeout(now);
+            self.drain_host();
+            self.audit();
         }
-        self.drain_host();
         for phone in 0..self.phones.len() {
-            if !self.phones[phone].dead {
+            if self.phones[phone].next_timeout().is_some_and(|at| at <= self.now) {
                 self.act(phone, Phone::on_timeout);
             }
         }
@@ -389,11 +448,22 @@ pool = "east"
         self.pending.insert((self.now + delay, self.sequence), pending);
     }
 
-    fn lost(&mut self) -> bool {
-        self.lose_one_in > 0 && self.rng.random_range(0..self.lose_one_in) == 0
+    /// What a person should see in the ladder between the messages.
+    pub fn remark(&mut self, what: &str) {
+        if self.record {
+            self.ladder.push(format!("+{:.3}  -- {what}", (self.now - self.start).as_secs_f64()));
+        }
     }
 
-    fn note(&mut self, from: &str, to: &str, bytes: &Bytes) {
+    /// The hash of everything that went over the wire so far, and when.
+    pub fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    fn note(&mut self, phone: usize, to_host: bool, bytes: &Bytes) {
+        (self.now, phone, to_host, &bytes[..]).hash(&mut self.trace);
+        let name = &self.phones[phone].name;
+        let (from, to) = if to_host { (name.as_str(), "host") } else { ("host", name.as_str()) };
         if !self.record {
             return;
         }
@@ -407,11 +477,10 @@ pool = "east"
             if self.phones[index].dead {
                 continue;
             }
-            let name = self.phones[index].name.clone();
-            self.note(&name, "host", &bytes);
-            if !self.lost() {
-                let flow = Flow { local: flow.remote, remote: flow.local, ..flow };
-                self.push(self.latency, Pending::ToHost(flow, bytes));
+            self.note(index, true, &bytes);
+            let flow = Flow { local: flow.remote, remote: self.phones[index].seen_as, ..flow };
+            for delay in self.network.arrivals(&mut self.rng, index) {
+                self.push(delay, Pending::ToHost(flow, bytes.clone()));
             }
         }
     }
@@ -421,7 +490,7 @@ pool = "east"
             let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) else { return };
             match output {
                 Output::Send { flow, bytes } => {
-                    let Some(index) = self.phones.iter().position(|phone| phone.address == flow.remote)
+                    let Some(index) = self.phones.iter().position(|phone| phone.seen_as == flow.remote)
                     else {
                         continue;
                     };
@@ -431,19 +500,16 @@ pool = "east"
                         self.push(Duration::ZERO, Pending::Host(input));
                         continue;
                     }
-                    let name = self.phones[index].name.clone();
-                    self.note("host", &name, &bytes);
-                    if !self.lost() {
-                        self.push(self.latency, Pending::ToPhone(index, bytes));
+                    self.note(index, false, &bytes);
+                    for delay in self.network.arrivals(&mut self.rng, index) {
+                        self.push(delay, Pending::ToPhone(index, bytes.clone()));
                     }
                 }
                 Output::Resolve { query, .. } => {
-                    self.push(self.latency, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
+                    let pause = Weather::FAIR.delay;
+                    self.push(pause, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
                 }
-                Output::Store { request, transaction } => {
-                    let result = self.commit(&transaction);
-                    self.push(Duration::from_millis(1), Pending::Host(Input::Stored { request, result }));
-                }
+                Output::Store { request, transaction } => self.write(request, &transaction),
                 Output::Media(command) => self.on_media(command),
                 Output::Admin { request, answer } => {
                     self.admin.insert(request.0, answer);
@@ -478,39 +544,25 @@ pool = "east"
         }
     }
 
-    fn commit(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
-        if self.store_fails {
-            return Err(StoreError::Unavailable("switched off by the test".to_owned()));
-        }
-        let holds = transaction.expect.iter().all(|(key, expect)| {
-            let record = self.store.records.get(key);
-            match expect {
-                Expect::Absent => record.is_none(),
-                Expect::Present => record.is_some(),
-                Expect::Revision(revision) => record.is_some_and(|record| record.revision == *revision),
+    fn write(&mut self, request: StoreId, transaction: &Transaction) {
+        let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
+        let (pause, result) = match self.store_does {
+            StoreDoes::Write(pause) => (pause, self.store.apply(transaction)),
+            StoreDoes::Refuse => (Duration::from_millis(1), away()),
+            StoreDoes::LoseAnswer => {
+                let _ = self.store.apply(transaction);
+                (Duration::from_millis(1), away())
             }
-        });
-        if !holds {
-            let current = transaction
-                .expect
-                .iter()
-                .map(|(key, _)| (key.clone(), self.store.records.get(key).cloned()))
-                .collect();
-            return Ok(Outcome::Conflict { current });
-        }
-        self.store.revision += 1;
-        let revision = self.store.revision;
-        for operation in &transaction.operations {
-            match operation {
-                Operation::Put { key, value } => {
-                    self.store.records.insert(key.clone(), Record { value: value.clone(), revision });
-                }
-                Operation::Delete { key } => {
-                    self.store.records.remove(key);
-                }
+            StoreDoes::Hang => {
+                self.held_back.push((request, transaction.clone()));
+                return;
             }
+        };
+        if self.store_does != StoreDoes::WELL {
+            self.network.count("store");
         }
-        Ok(Outcome::Committed { revision })
+        self.store_answers = self.store_answers.max(self.now + pause);
+        self.push(self.store_answers - self.now, Pending::Host(Input::Stored { request, result }));
     }
 
     /// From here on messages go into the ladder, counted from now.
@@ -565,6 +617,14 @@ pool = "east"
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(broken) = self.broken.take().filter(|_| !std::thread::panicking()) {
+            panic!("{broken}");
+        }
+    }
+}
+
 fn users(more: &[(&str, &str)]) -> String {
     [("alice", "1001", true), ("bob", "1002", true), ("carol", "1003", true), ("dave", "1004", false)]
         .map(|(name, extension, may_park)| {
@@ -579,22 +639,4 @@ fn users(more: &[(&str, &str)]) -> String {
             )
         })
         .concat()
-}
-
-/// The entry of a plugin library, as this build made it beside the test. Each is loaded once: hundreds of worlds live in one
-/// test process, and a library that is never unmapped keeps its thread-local keys, of which there are 1024.
-#[expect(unsafe_code, reason = "opens the libraries of this build, whose entries are of this ABI")]
-fn entry(name: &str) -> &'static PluginEntry {
-    static LOADED: Mutex<BTreeMap<String, &'static PluginEntry>> = Mutex::new(BTreeMap::new());
-    let mut loaded = LOADED.lock().unwrap();
-    loaded.entry(name.to_owned()).or_insert_with(|| {
-        let file = std::env::current_exe().unwrap().with_file_name(format!("lib{name}.so"));
-        // SAFETY: built with this test; never unmapped, so its statics live for ever.
-        unsafe {
-            let library = libloading::Library::new(file).unwrap();
-            let entry = *library.get::<*const PluginEntry>(ENTRY_SYMBOL).unwrap();
-            std::mem::forget(library);
-            &*entry
-        }
-    })
 }

@@ -17,7 +17,6 @@ mod command_line;
 mod drain;
 mod logging;
 mod parks;
-mod pickups;
 mod policies;
 mod restarts;
 mod softphones;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchyard_host::sip::Status;
 
-use crate::harness::{OnRing, World, WorldOptions};
+use crate::harness::{OnRing, StoreDoes, Weather, World, WorldOptions};
 
 use super::{Parked, parked, second};
 
@@ -14,7 +14,7 @@ fn a_park_that_cannot_be_stored_leaves_both_together() {
     let mut world = World::new();
     let [alice, bob] = world.phones(["alice", "bob"]);
     let (a, b) = world.connect(alice, bob);
-    world.store_fails = true;
+    world.store_does = StoreDoes::Refuse;
     world.act(bob, |phone| phone.refer(b, "sip:7007@example.test"));
     world.run_for(second() * 12);
     let told = world.phones[bob].call(b).notified.last().unwrap().clone();
@@ -31,7 +31,7 @@ fn a_park_that_fails_after_the_parker_left_rings_him_back() {
     let mut world = World::new();
     let [alice, bob] = world.phones(["alice", "bob"]);
     let (a, b) = world.connect(alice, bob);
-    world.store_fails = true;
+    world.store_does = StoreDoes::Refuse;
     world.phones[bob].bye_on_accepted = true;
     world.phones[bob].on_ring = OnRing::AnswerAfter(second());
     world.act(bob, |phone| phone.refer(b, "sip:7007@example.test"));
@@ -107,10 +107,10 @@ fn parks_survive_a_lossy_network() {
         let mut world = World::with(WorldOptions { seed, ..WorldOptions::default() });
         let [alice, bob] = world.phones(["alice", "bob"]);
         let (a, b) = world.connect(alice, bob);
-        world.lose_one_in = 5;
+        world.network.weather = Weather::losing(200);
         world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
         world.run_for(second() * 30);
-        world.lose_one_in = 0;
+        world.network.weather = Weather::FAIR;
         world.run_for(second() * 5);
         assert!(world.phones[alice].call(a).up, "seed {seed}: the caller was dropped");
         assert_eq!(world.occupants().len(), 1, "seed {seed}");

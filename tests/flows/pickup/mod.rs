@@ -2,7 +2,6 @@
 
 mod directed;
 mod group;
-mod list;
 mod races;
 
 use std::time::Duration;

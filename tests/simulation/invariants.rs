@@ -1,0 +1,142 @@
+//! What must hold in a deployment, whatever phones and networks do. What the engine can say of itself at every moment
+//! (peers that know of each other, orbits that hold one live call, nobody left alone) is `Engine::audit`; here is what
+//! takes both ends, or time.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use switchyard_host::admin::Request;
+use switchyard_host::engine::Event;
+
+use super::run::stored_orbits;
+use crate::harness::{CallId, World};
+
+/// Reasons of the host's own for which an answered call may end. "hung up" is a party's; "the other side hung up" is
+/// looked at below.
+const RULES: [&str; 10] = [
+    // design.md §7: the parker's or transferor's leg, two seconds after its transfer has worked.
+    "transfer completed",
+    // CP-07 (5), (6).
+    "Nobody took the call parked on",
+    "The call has left the orbit",
+    "Replaced",
+    "Ended by the administrator",
+    "Parked on",
+    // Whoever brought the call here was rung back and did not want it.
+    "nobody answered",
+    "nobody looks after the call",
+    "The caller hung up",
+    // design.md §4: who answers too late is sent BYE.
+    "lost the claim",
+];
+
+/// Reasons that need something to have gone wrong.
+const TROUBLE: [&str; 10] = [
+    "the session timer expired",
+    "the refresh was not answered",
+    "the phone does not know the call",
+    "The caller is on another line",
+    "the other side refused",
+    "the phone answered",
+    "no ACK",
+    "the feature failed",
+    "the park service failed",
+    "the transfer was refused",
+];
+
+/// No answered call ends unless a party ended it or a rule says so.
+pub fn ends(events: &[Event], calm: bool) -> Result<(), String> {
+    const OTHER_SIDE: &str = "the other side hung up";
+    for event in events.iter().filter(|event| event.what == "leg.ended") {
+        let reason = event.detail["reason"].as_str().unwrap_or_default();
+        let known = |rules: &[&str]| rules.iter().any(|rule| reason.starts_with(rule));
+        let allowed = if event.detail["by_party"] == true || event.detail["answered"] == false {
+            true
+        } else if reason == OTHER_SIDE {
+            // Whoever was the other side ended at the same moment, for a reason of its own.
+            let own = |other: &Event| other.what == "leg.ended" && other.detail["reason"] != OTHER_SIDE;
+            events.iter().any(|other| other.at == event.at && own(other))
+        } else {
+            known(&RULES) || !calm && known(&TROUBLE)
+        };
+        if !allowed {
+            return Err(format!("a call ended because {reason}: {}", event.detail));
+        }
+    }
+    Ok(())
+}
+
+/// With nothing on its way, host and phones agree on every answered call, and on who hears whom.
+pub fn agreement(world: &mut World) -> Result<(), String> {
+    let listed = world.ask(Request::Calls).map_err(|refused| refused.text)?;
+    let legs: BTreeMap<u64, &Value> = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|call| call["legs"].as_array().into_iter().flatten())
+        .filter(|leg| leg["state"] == "confirmed")
+        .map(|leg| (leg["id"].as_u64().unwrap_or_default(), leg))
+        .collect();
+    let mut phones: BTreeMap<&str, (usize, CallId)> = BTreeMap::new();
+    for (index, phone) in world.phones.iter().enumerate() {
+        for id in phone.live() {
+            let call_id = phone.call(id).dialog.as_ref().map_or("", |dialog| &dialog.call_id);
+            phones.insert(call_id, (index, id));
+        }
+    }
+    let name = |(phone, id): (usize, CallId)| format!("{}'s call {}", world.phones[phone].name, id.0);
+    for (call_id, side) in &phones {
+        if !legs.values().any(|leg| leg["call_id"] == *call_id) {
+            return Err(format!("{} is up, and the host does not know it", name(*side)));
+        }
+    }
+    let side_of = |leg: &Value| phones.get(leg["call_id"].as_str().unwrap_or_default()).copied();
+    for leg in legs.values() {
+        let Some(side) = side_of(leg) else {
+            return Err(format!("the host has a leg that its phone does not know: {leg}"));
+        };
+        let call = world.phones[side.0].call(side.1);
+        let heard = call.heard.as_deref().unwrap_or_default();
+        let expected = match leg["peer"].as_u64().and_then(|peer| legs.get(&peer)) {
+            Some(peer) => match side_of(peer) {
+                Some((phone, _)) => format!("IN IP4 {}\r", world.phones[phone].address.ip()),
+                None => continue,
+            },
+            None if leg["peer"] == "host" && !leg["orbit"].is_null() => "IN IP4 192.0.2.1\r".to_owned(),
+            None => continue,
+        };
+        if !heard.contains(&expected) && call.reinvite.is_none() {
+            return Err(format!("{} should hear {expected:?} and hears {heard:?}: {leg}", name(side)));
+        }
+    }
+    Ok(())
+}
+
+/// The world has been quiet for long: nothing lives in the host, nothing waits in the store, no transaction of a phone
+/// is open.
+pub fn nothing_left(world: &mut World, calm: bool) -> Result<(), String> {
+    // A place for lamps: every watcher was told the truth last.
+    let alive = world.alive();
+    if !alive.is_empty() {
+        let listed = world.ask(Request::Calls).map_err(|refused| refused.text)?;
+        return Err(format!("left over in the host: {alive:?} {listed}"));
+    }
+    if !world.streams.is_empty() {
+        return Err(format!("left over in the media service: {:?}", world.streams.keys()));
+    }
+    let stored = stored_orbits(world);
+    if !stored.is_empty() {
+        return Err(format!("left over in the store: {stored:?}"));
+    }
+    for phone in &world.phones {
+        let open = phone.tx.len();
+        // A phone may wait for ever for a host that said 100 and was killed.
+        if calm && open != (0, 0) {
+            return Err(format!("left over in {}'s phone: transactions {open:?}", phone.name));
+        }
+        if let Some(id) = phone.live().next() {
+            return Err(format!("{}'s call {} is still up", phone.name, id.0));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Whole deployments in simulated time, made from seeds: see docs/testing.md.
+
+mod coverage;
+mod invariants;
+mod run;
+mod script;
+mod shrink;
+mod soak;
+
+use script::Script;
+
+const STEPS: usize = 40;
+
+/// Runs a seed; panics with everything that is needed to repeat and understand it.
+fn try_seed(seed: u64, steps: usize) -> run::Report {
+    let script = Script::of(seed, steps);
+    run::run(&script, false).unwrap_or_else(|failure| panic!("{}", told(&script, failure)))
+}
+
+/// A failure as a person needs it: the seed, the steps that matter, and what was said.
+fn told(script: &Script, failure: run::Failure) -> String {
+    let (script, failure) = shrink::shrink(script, failure);
+    let steps: Vec<String> = script.steps.iter().map(|step| format!("  {step:?}\n")).collect();
+    let Script { seed, trouble, .. } = script;
+    format!(
+        "seed {seed}: {}\n{trouble:?}\nsteps left:\n{}ladder:\n{}",
+        failure.what,
+        steps.concat(),
+        failure.ladder
+    )
+}
+
+/// Seeds that have passed before.
+#[test]
+fn known_seeds() {
+    for seed in 0..150 {
+        try_seed(seed, STEPS);
+    }
+}
+
+/// Seeds nobody has seen, others each time; `SEED=… cargo test … fresh_seeds` repeats one.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the clock is where a fresh seed comes from")]
+fn fresh_seeds() {
+    let asked = std::env::var("SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seeds = asked.map_or_else(
+        || {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let first = since.as_nanos() as u64 >> 16;
+            first..first + 50
+        },
+        |seed| seed..seed + 1,
+    );
+    println!("seeds {seeds:?}");
+    for seed in seeds {
+        try_seed(seed, STEPS);
+    }
+}
+
+/// The world repeats itself: nothing in it depends on addresses, hash seeds, clocks or what ran before.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [3, 4, 5] {
+        let traces =
+            [0, 1].map(|_| run::run(&Script::of(seed, STEPS), false).ok().map(|report| report.trace));
+        assert_eq!(traces[0], traces[1], "seed {seed}");
+    }
+}
