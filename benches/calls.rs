@@ -1,8 +1,8 @@
 //! What a call and a park cycle cost the running host: CPU of its process under SIPp, signalling only.
 //!
 //! `cargo bench -p switchyard --bench calls` builds the host and its plugins, starts it on loopback ports of its own, and
-//! lets SIPp make calls (caller → bob, 7 + 7 messages) and park cycles (caller → bob, parked by REFER, retrieved by
-//! `unpark`, hung up). Quote the CPU per unit; the rate is only what was asked for. `CALLS` and `RATE` change the size.
+//! lets SIPp make calls (caller → bob, 7 + 7 messages), park cycles (caller → bob, parked by REFER, retrieved by
+//! `unpark`, hung up) and pickups (caller → bob, who rings until carol has dialled `*101`, challenged as always). Quote the CPU per unit; the rate is only what was asked for. `CALLS` and `RATE` change the size.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on says where")]
 
@@ -42,6 +42,15 @@ fn main() {
         std::thread::sleep(Duration::from_millis(700));
         let retriever = sipp(host, "retriever.xml", port(), calls, rate);
         [retriever, parked, parker].into_iter().for_each(finish);
+    });
+    measure(&host, "group pickup", calls, |host| {
+        let rung = sipp(host, "rung.xml", callee, calls, rate);
+        let caller = sipp(host, "caller.xml", port(), calls, rate);
+        std::thread::sleep(Duration::from_millis(700));
+        // From another address: what comes from the trunk's is nobody's who could pick up.
+        let login = ["-i", "127.0.0.2", "-au", "carol", "-ap", "carol-secret", "-auth_uri", "example.test"];
+        let picker = sipp_with(host, "picker.xml", port(), calls, rate, &login);
+        [picker, caller, rung].into_iter().for_each(finish);
     });
 }
 
@@ -113,12 +122,25 @@ from = "70000"
 to = "79998"
 kind = "call-park"
 pool = "east"
+[[orbits]]
+name = "groups"
+from = "*100"
+to = "*199"
+kind = "group-pickup"
+pool = "east"
 [[users]]
 name = "bob"
 extension = "1002"
 password = "bob-secret"
 pool = "east"
 may_park = true
+pickup_group = "*101"
+[[users]]
+name = "carol"
+extension = "1003"
+password = "carol-secret"
+pool = "east"
+pickup_group = "*101"
 [[trunks]]
 name = "sipp"
 peers = ["127.0.0.1"]
@@ -154,11 +176,16 @@ fn scenario(name: &str) -> PathBuf {
 }
 
 fn sipp(host: &Host, name: &str, local: u16, calls: u32, rate: u32) -> Child {
+    sipp_with(host, name, local, calls, rate, &["-i", "127.0.0.1"])
+}
+
+fn sipp_with(host: &Host, name: &str, local: u16, calls: u32, rate: u32, more: &[&str]) -> Child {
     Command::new("sipp")
         .arg(format!("127.0.0.1:{}", host.sip))
         .arg("-sf")
         .arg(scenario(name))
-        .args(["-i", "127.0.0.1", "-nostdin", "-p", &local.to_string()])
+        .args(["-nostdin", "-p", &local.to_string()])
+        .args(more)
         .args(["-m", &calls.to_string(), "-r", &rate.to_string()])
         .args(["-timeout", "300", "-recv_timeout", "20000", "-max_socket", "1000"])
         .current_dir(host.dir.path())
