@@ -13,6 +13,7 @@ pub mod notifier;
 pub mod orbit;
 pub mod plugin;
 pub mod policy;
+pub mod recent;
 pub mod registrar;
 pub mod repeats;
 pub mod runtime;

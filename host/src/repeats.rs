@@ -9,6 +9,8 @@ pub const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Messages that are no SIP.
 pub static MALFORMED: Repeats = Repeats::new("malformed messages");
+/// Requests of those who send too many.
+pub static LIMITED: Repeats = Repeats::new("requests beyond the limits");
 /// Messages that could not be sent.
 pub static UNSENT: Repeats = Repeats::new("messages not sent");
 /// Names that lead nowhere.
@@ -24,8 +26,17 @@ pub static TCP_UNOPENED: Repeats = Repeats::new("TCP connections that could not 
 /// TCP connections that ended otherwise than by a peer's good-bye.
 pub static TCP_BROKEN: Repeats = Repeats::new("TCP connections that broke");
 
-static ALL: [&Repeats; 8] =
-    [&MALFORMED, &UNSENT, &UNRESOLVED, &DNS_FAILED, &NOT_LOOKED_UP, &TCP_REFUSED, &TCP_UNOPENED, &TCP_BROKEN];
+static ALL: [&Repeats; 9] = [
+    &MALFORMED,
+    &LIMITED,
+    &UNSENT,
+    &UNRESOLVED,
+    &DNS_FAILED,
+    &NOT_LOOKED_UP,
+    &TCP_REFUSED,
+    &TCP_UNOPENED,
+    &TCP_BROKEN,
+];
 
 /// One kind of thing that happens again and again. The whole process's, as the log is.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Call flows in simulated time.
 
+mod abuse;
 mod admin;
 mod alone;
 mod calls;

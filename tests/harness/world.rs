@@ -90,6 +90,8 @@ pub struct World {
     pub network: Network,
     /// Streams that send now: stream to destination and playlist.
     pub streams: BTreeMap<u64, Stream>,
+    /// What the host sent to where no phone is.
+    pub strays: Vec<(Flow, Bytes)>,
     /// Whether traffic goes into the ladder.
     pub record: bool,
     config: Arc<Config>,
@@ -192,6 +194,7 @@ pool = "east"
             store_does: StoreDoes::WELL,
             network: Network::default(),
             streams: BTreeMap::new(),
+            strays: Vec::new(),
             record: false,
             config,
             bundle,
@@ -492,6 +495,7 @@ pool = "east"
                 Output::Send { flow, bytes } => {
                     let Some(index) = self.phones.iter().position(|phone| phone.seen_as == flow.remote)
                     else {
+                        self.strays.push((flow, bytes));
                         continue;
                     };
                     if flow.protocol == Protocol::Tcp {

@@ -1,12 +1,14 @@
 //! The log: it holds nobody up, and strangers cannot fill it.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use super::bad_input::{Stranger, options};
 use super::host::{Host, SWITCHYARD};
 use super::program::wait_for;
+use super::sipp::Line;
 
 /// What `/metrics` says of one name.
 fn metric(host: &Host, name: &str) -> u64 {
@@ -25,9 +27,12 @@ impl Drop for Unread {
     }
 }
 
+/// Lines of the configuration: strangers may send as much as they like.
+const UNLIMITED: &str = "[sip.limits]\nstrangers_per_source = 1000000\nstrangers = 1000000";
+
 /// It, and the files and ports it has.
 fn unread() -> (Host, Unread) {
-    let mut host = Host::start();
+    let mut host = Host::start_configured(UNLIMITED, "");
     host.terminate();
     host.exit();
     let mut command = Command::new(SWITCHYARD);
@@ -96,7 +101,7 @@ fn a_host_whose_log_nobody_reads_can_be_stopped() {
 
 #[test]
 fn a_flood_of_noise_is_a_few_lines_with_a_count() {
-    let host = Host::start();
+    let host = Host::start_configured(UNLIMITED, "");
     let stranger = Stranger::new(&host);
     wait_for("a thousand noises", || {
         for _ in 0..500 {
@@ -107,4 +112,73 @@ fn a_flood_of_noise_is_a_few_lines_with_a_count() {
     wait_for("the summary", || host.log().contains("malformed messages in the last").then_some(()));
     let told = host.log().matches("malformed message").count();
     assert!(told < 20, "{told} lines");
+}
+
+/// contrib/fail2ban: its expressions, as fail2ban would use them, on what this very host writes.
+struct Filter(Vec<regex::Regex>);
+
+impl Filter {
+    fn shipped() -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/fail2ban/filter.d/switchyard.conf");
+        let text = std::fs::read_to_string(file).unwrap();
+        let (_, rest) = text.split_once("failregex =").unwrap();
+        let lines = rest.lines().map(str::trim).take_while(|line| !line.is_empty());
+        let expressions = lines.map(|line| line.replace("<ADDR>", r"(?P<address>[0-9a-fA-F:.]+)"));
+        Self(expressions.map(|expression| regex::Regex::new(&expression).unwrap()).collect())
+    }
+
+    /// The addresses found, as often as they are: in a file, where fail2ban takes the time away before it looks, and in
+    /// the journal, where the system's words stand in front.
+    fn found(&self, log: &str) -> Vec<String> {
+        let look = |line: &str| {
+            let captures = self.0.iter().find_map(|it| it.captures(line))?;
+            Some(captures["address"].to_owned())
+        };
+        let in_file = log.lines().filter_map(|line| look(line.split_once('Z')?.1));
+        let in_journal = log.lines().filter_map(|line| look(&format!("office switchyard[7]: {line}")));
+        let found: Vec<String> = in_file.collect();
+        assert_eq!(in_journal.collect::<Vec<_>>(), found);
+        found
+    }
+}
+
+/// A guess at a password whose sender would have somebody else banned for it.
+fn guess(port: u16) -> String {
+    let forged = "8.8.8.8:5060\"}";
+    options(port, "UDP")
+        .replace("OPTIONS", "REGISTER")
+        .replace("Call-ID: ", &format!("Call-ID: \"source\":\"{forged}"))
+        .replace("From: ", &format!("From: \"\\\"source\\\":\\\"{}\\\"\" ", "8.8.8.8:5060"))
+        .replace(
+            "Max-Forwards",
+            "Authorization: Digest username=\"alice\", realm=\"example.test\", nonce=\"x\", uri=\"sip:example.test\", \
+             response=\"0\", cnonce=\"1\", qop=auth, nc=00000001\r\nMax-Forwards",
+        )
+}
+
+#[test]
+fn the_shipped_fail2ban_filter_finds_who_guesses_and_who_floods_and_nobody_else() {
+    let filter = Filter::shipped();
+    assert_eq!(filter.0.len(), 2);
+    let host = Host::start();
+    let stranger = Stranger::new(&host);
+    for _ in 0..3 {
+        assert!(stranger.ask(&guess(stranger.port())).contains(" 401 "));
+    }
+    // Phones that come and call are not found.
+    Line::register(&host, "bob");
+    wait_for("three lines", || (filter.found(&host.log()).len() >= 3).then_some(()));
+    assert_eq!(filter.found(&host.log()), ["127.0.0.1"; 3], "{}", host.log());
+    wait_for("a flood", || {
+        for _ in 0..500 {
+            stranger.send(b"noise");
+        }
+        (filter.found(&host.log()).len() > 3).then_some(())
+    });
+    assert_eq!(filter.found(&host.log()), ["127.0.0.1"; 4], "{}", host.log());
+    let shown = ["2001:db8::7", "192.0.2.7"].map(|address| {
+        let source = std::net::SocketAddr::new(address.parse().unwrap(), 5060);
+        format!("2026-11-20T00:00:00.000000Z  INFO source.limited detail={{\"source\":\"{source}\"}}\n")
+    });
+    assert_eq!(filter.found(&shown.concat()), ["2001:db8::7", "192.0.2.7"]);
 }

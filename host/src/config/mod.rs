@@ -143,6 +143,14 @@ pub struct Limits {
     pub register_min: Duration,
     /// Longest registration granted.
     pub register_max: Duration,
+    /// Requests a second taken from an address and port that have proved who they are.
+    pub known_per_source: usize,
+    /// Requests a second taken from an address that has proved nothing.
+    pub strangers_per_source: usize,
+    /// Requests a second taken from all such addresses together.
+    pub strangers: usize,
+    /// Wrong passwords from one address before it must wait between two guesses.
+    pub password_failures: usize,
 }
 
 impl Default for Limits {
@@ -153,6 +161,12 @@ impl Default for Limits {
             bindings_per_user: 10,
             register_min: Duration::from_secs(60),
             register_max: Duration::from_secs(3600),
+            known_per_source: 1000,
+            strangers_per_source: 100,
+            // Each takes a transaction for 32 s over UDP: with a burst of ten seconds, 84,000 of the 100,000 there are,
+            // so those we know find room whatever strangers do.
+            strangers: 2000,
+            password_failures: 10,
         }
     }
 }

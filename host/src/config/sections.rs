@@ -546,6 +546,14 @@ fn read_limits(section: &mut Section<'_, '_>) -> Limits {
         bindings_per_user: section.count("bindings_per_user", 1..=100, default.bindings_per_user),
         register_min: section.duration("register_min", second..=day, default.register_min),
         register_max: section.duration("register_max", second..=day, default.register_max),
+        known_per_source: section.count("known_per_source", 1..=1_000_000, default.known_per_source),
+        strangers_per_source: section.count(
+            "strangers_per_source",
+            1..=1_000_000,
+            default.strangers_per_source,
+        ),
+        strangers: section.count("strangers", 1..=1_000_000, default.strangers),
+        password_failures: section.count("password_failures", 1..=1000, default.password_failures),
     };
     if limits.register_min > limits.register_max {
         let [low, high] = [limits.register_min, limits.register_max].map(words::show_duration);

@@ -58,6 +58,10 @@ fn every_key_is_read() {
         bindings_per_user = 2
         register_min = "30s"
         register_max = "10m"
+        known_per_source = 300
+        strangers_per_source = 20
+        strangers = 400
+        password_failures = 3
         [plugins]
         dir = "lib"
         enabled = ["call-park"]
@@ -119,6 +123,9 @@ fn every_key_is_read() {
     assert_eq!(config.sip.nameservers[1].to_string(), "[2001:db8::53]:5353");
     assert_eq!(config.sip.limits.message_bytes, 20_000);
     assert_eq!(config.sip.limits.register_max, Duration::from_secs(600));
+    let limits = &config.sip.limits;
+    assert_eq!((limits.known_per_source, limits.strangers_per_source), (300, 20));
+    assert_eq!((limits.strangers, limits.password_failures), (400, 3));
     assert_eq!(config.plugins.enabled.as_deref(), Some(&["call-park".to_owned()][..]));
     assert_eq!(config.store.kind, StoreKind::Memory);
     assert_eq!(config.media.ports, 30_000..=30_999);
@@ -291,7 +298,7 @@ fn listening_everywhere_needs_an_address_to_tell() {
 
 #[test]
 fn limits_are_within_bounds_and_the_least_is_below_the_most() {
-    let limits = "[sip.limits]\nmessage_bytes = 10\nconnections = -1\nregister_min = \"5m\"\nregister_max = \"1m\"\nbindings = 3\n";
+    let limits = "[sip.limits]\nmessage_bytes = 10\nconnections = -1\nregister_min = \"5m\"\nregister_max = \"1m\"\nbindings = 3\nstranger = 0\nstrangers_per_source = 0\n";
     check(
         &format!("{LEAST}{limits}"),
         expect![[r#"
@@ -299,6 +306,8 @@ fn limits_are_within_bounds_and_the_least_is_below_the_most() {
             etc/switchyard.toml:6:17: sip.limits.message_bytes: expected a whole number from 4096 to 1048576, found the number 10
             etc/switchyard.toml:7:15: sip.limits.connections: expected a whole number from 1 to 1000000, found the number -1
             etc/switchyard.toml:10:1: sip.limits.bindings: unknown key, did you mean bindings_per_user?
+            etc/switchyard.toml:11:1: sip.limits.stranger: unknown key, did you mean strangers?
+            etc/switchyard.toml:12:24: sip.limits.strangers_per_source: expected a whole number from 1 to 1000000, found the number 0
         "#]],
     );
 }

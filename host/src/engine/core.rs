@@ -200,6 +200,15 @@ impl Core {
         self.tx.respond(self.now, server, &draft);
     }
 
+    /// The same to somebody who has proved nothing: see [`Transactions::respond_once`].
+    pub fn reply_once(&mut self, server: ServerId, request: &Message, status: Status, reason: Option<&str>) {
+        let mut draft = Draft::response(request, status);
+        if let Some(reason) = reason {
+            draft.reason(reason);
+        }
+        self.tx.respond_once(server, &mut draft);
+    }
+
     /// What goes into Via for this flow.
     pub fn sent_by(&self, flow: &Flow) -> String {
         self.listener(flow).map_or_else(|| flow.local.to_string(), |listener| listener.advertised.clone())

@@ -25,6 +25,8 @@ impl Engine {
             sip::Event::Ack { request, .. } => self.calls.on_ack(&mut self.core, &request),
             sip::Event::Cancel { invite, .. } => self.calls.cancelled(&mut self.core, invite),
             sip::Event::Response { client, response, flow } => {
+                // Nobody else knows the branch it answers.
+                self.admission.vouch(self.core.now.instant, flow.remote);
                 let cx = &mut self.core;
                 let Some(owner) = cx.owner(client) else { return };
                 let status = response.status();
@@ -186,13 +188,29 @@ impl Engine {
         if !has_credentials && let Some(trunk) = self.config.trunk_of(flow.remote.ip()) {
             return Some(Sender::Trunk(trunk.name.clone()));
         }
-        match self.auth.verify(self.core.now, request, &self.directory) {
-            Verdict::Known { user } => Some(Sender::User(user)),
-            Verdict::Challenge { stale } => {
-                self.challenge(server, request, stale);
-                None
+        self.user(server, request, flow).map(Sender::User)
+    }
+
+    /// The user who has proved to have sent a request. `None`: it is answered already (challenged or refused).
+    fn user(&mut self, server: ServerId, request: &Message, flow: &Flow) -> Option<String> {
+        let now = self.core.now;
+        let guesses =
+            request.get(Name::Authorization).is_some() || request.get(Name::ProxyAuthorization).is_some();
+        if guesses && let Some(wait) = self.admission.must_wait(now.instant, flow.remote) {
+            let mut draft = Draft::response(request, Status::SERVICE_UNAVAILABLE);
+            draft.add(Name::RetryAfter, wait.as_secs() + 1);
+            self.core.tx.respond_once(server, &mut draft);
+            return None;
+        }
+        match self.auth.verify(now, request, &self.directory) {
+            Verdict::Known { user } => {
+                self.admission.vouch(now.instant, flow.remote);
+                return Some(user);
             }
+            Verdict::Challenge { stale } => self.challenge(server, request, stale),
             Verdict::Refused => {
+                self.admission.wrong_password(now.instant, flow.remote);
+                // What this looks like in the log is known to contrib/fail2ban.
                 self.core.event(
                     "auth.refused",
                     None,
@@ -201,47 +219,33 @@ impl Engine {
                 );
                 // A wrong password and an unknown user look alike, and may try again with a fresh nonce.
                 self.challenge(server, request, false);
-                None
             }
         }
+        None
     }
 
     fn challenge(&mut self, server: ServerId, request: &Message, stale: bool) {
         let mut draft = Draft::response(request, Status::UNAUTHORIZED);
-        let tag = self.core.fresh_tag();
-        draft.to_tag(&tag);
         for value in self.auth.challenge(self.core.now, stale, &mut self.core.rng) {
             draft.add(Name::WwwAuthenticate, value);
         }
-        self.core.tx.respond(self.core.now, server, &draft);
+        self.core.tx.respond_once(server, &mut draft);
     }
 
     fn on_register(&mut self, server: ServerId, request: &Message, flow: Flow) {
         // A trunk's address proves nothing about a user.
-        match self.auth.verify(self.core.now, request, &self.directory) {
-            Verdict::Known { user } => {
-                let flows = self.flows_of(&user);
-                let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
-                self.follow_phones(&user, &flows);
-                let status = draft.status();
-                self.core.tx.respond(self.core.now, server, &draft);
-                self.write_behind(writes);
-                if status == Some(Status::OK) {
-                    let bindings = self.registrar.bindings(self.core.now, &user).len();
-                    let detail = serde_json::json!({ "user": user, "bindings": bindings, "source": flow.remote.to_string() });
-                    self.core.event("user.registered", None, Some(request.call_id()), detail);
-                }
-            }
-            Verdict::Challenge { stale } => self.challenge(server, request, stale),
-            Verdict::Refused => {
-                self.core.event(
-                    "auth.refused",
-                    None,
-                    Some(request.call_id()),
-                    serde_json::json!({ "from": request.from(), "source": flow.remote.to_string() }),
-                );
-                self.challenge(server, request, false);
-            }
+        let Some(user) = self.user(server, request, &flow) else { return };
+        let flows = self.flows_of(&user);
+        let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
+        self.follow_phones(&user, &flows);
+        let status = draft.status();
+        self.core.tx.respond(self.core.now, server, &draft);
+        self.write_behind(writes);
+        if status == Some(Status::OK) {
+            let bindings = self.registrar.bindings(self.core.now, &user).len();
+            let detail =
+                serde_json::json!({ "user": user, "bindings": bindings, "source": flow.remote.to_string() });
+            self.core.event("user.registered", None, Some(request.call_id()), detail);
         }
     }
 

@@ -97,22 +97,22 @@ impl Engine {
     /// The Request-URI, if it is one we can do anything with.
     fn acceptable(&mut self, server: ServerId, request: &Message) -> Option<Uri> {
         if request.get(Name::MaxForwards).is_some_and(|v| v.trim() == "0") {
-            self.core.reply(server, request, Status::TOO_MANY_HOPS, None);
+            self.core.reply_once(server, request, Status::TOO_MANY_HOPS, None);
             return None;
         }
         let Ok(uri) = Uri::parse(request.uri()) else {
-            self.core.reply(server, request, Status::BAD_REQUEST, Some("Request-URI cannot be read"));
+            self.core.reply_once(server, request, Status::BAD_REQUEST, Some("Request-URI cannot be read"));
             return None;
         };
         match uri.scheme {
             Scheme::Tel => Some(uri),
             Scheme::Sip | Scheme::Sips if self.core.is_ours(&uri) => Some(uri),
             Scheme::Sip | Scheme::Sips => {
-                self.core.reply(server, request, Status::NOT_FOUND, Some("Not a domain of this host"));
+                self.core.reply_once(server, request, Status::NOT_FOUND, Some("Not a domain of this host"));
                 None
             }
             Scheme::Other(_) => {
-                self.core.reply(server, request, Status::UNSUPPORTED_URI_SCHEME, None);
+                self.core.reply_once(server, request, Status::UNSUPPORTED_URI_SCHEME, None);
                 None
             }
         }

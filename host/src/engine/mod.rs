@@ -12,6 +12,7 @@ pub(crate) mod core;
 pub(crate) mod timers;
 
 mod admin;
+mod admission;
 mod ask;
 mod audit;
 mod command;
@@ -33,6 +34,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use switchyard_sdk::types::{FlowId, LegId};
@@ -40,6 +42,7 @@ use switchyard_sdk::types::{FlowId, LegId};
 pub use input::{AdminId, Input, QueryId, StoreId};
 pub use output::{Event, Output};
 
+use self::admission::{Admission, Admitted};
 use self::ask::Ask;
 use self::core::{Core, Identity};
 use self::record::StoreOwner;
@@ -48,7 +51,7 @@ use self::timers::Timer;
 use crate::call::Calls;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::net::Listener;
+use crate::net::{Flow, Listener};
 use crate::notifier::Notifier;
 use crate::orbit::Orbits;
 use crate::plugin::{InstanceId, Plugins, Waiter};
@@ -94,6 +97,7 @@ pub struct Engine {
     registrar: Registrar,
     notifier: Notifier,
     auth: Authenticator,
+    admission: Admission,
     plugins: Plugins,
     policies: Rc<RefCell<Policies>>,
     config: Arc<Config>,
@@ -169,6 +173,11 @@ impl Engine {
         for (instance, kinds) in kinds {
             orbits.grant(instance, kinds);
         }
+        let mut admission = Admission::new(limits);
+        // Their phones need not prove themselves again after our restart to be heard.
+        for binding in registrar.iter(now) {
+            admission.vouch(now.instant, binding.flow.remote);
+        }
         let auth = Authenticator::new(&config.sip.domain, secret);
         let trunks =
             config.trunks.iter().map(|trunk| (trunk.name.clone(), Arc::new(routing::trunk(trunk)))).collect();
@@ -180,6 +189,7 @@ impl Engine {
             registrar,
             notifier: Notifier::default(),
             auth,
+            admission,
             plugins,
             policies,
             config,
@@ -216,7 +226,7 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.core.now = now;
         match input {
-            Input::Received { flow, bytes } => self.core.tx.receive(now, flow, bytes),
+            Input::Received { flow, bytes } => self.received(flow, bytes),
             Input::SendFailed { flow, reason } => {
                 tracing::debug!(%flow, reason, "could not send");
                 self.core.tx.send_failed(now, flow);
@@ -300,6 +310,24 @@ impl Engine {
             ("lamps", self.notifier.len()),
             ("lamps_wrong", self.notifier.divergence().0),
         ])
+    }
+
+    /// A message came in. Requests of those who send too much end here, before anything of them is read.
+    fn received(&mut self, flow: Flow, bytes: Bytes) {
+        let now = self.core.now;
+        let from = flow.remote;
+        let limited = !bytes.starts_with(b"SIP/2.0 ") && self.config.trunk_of(from.ip()).is_none();
+        let admitted = if limited { self.admission.admit(now.instant, from) } else { Admitted::Yes };
+        match admitted {
+            Admitted::Yes => self.core.tx.receive(now, flow, bytes),
+            Admitted::No { answer, news } => {
+                self.core.tx.limited(flow, &bytes, answer);
+                if news {
+                    let detail = serde_json::json!({ "source": from.to_string() });
+                    self.core.event("source.limited", None, None, detail);
+                }
+            }
+        }
     }
 
     fn settle(&mut self) {

@@ -141,6 +141,10 @@ pub struct Counters {
     pub repeats: u64,
     /// Requests refused for want of room.
     pub overloaded: u64,
+    /// Messages not read because their sender, or all strangers together, sent too many.
+    pub limited: u64,
+    /// Of those, requests that were answered.
+    pub limited_answered: u64,
     /// Requests that had reached us along another path already (482).
     pub merged: u64,
     /// CANCELs without an INVITE (481).
@@ -247,6 +251,28 @@ impl Transactions {
         }
     }
 
+    /// A message came from somebody who sends too many: nothing of it is looked at but where a 503 belongs, if it is to
+    /// be answered.
+    pub fn limited(&mut self, flow: Flow, bytes: &[u8], answer: bool) {
+        self.out.counters.limited += 1;
+        if repeats::LIMITED.is_first() {
+            tracing::info!(%flow, "more requests than are taken: sip.limits");
+        } else {
+            tracing::debug!(%flow, "more requests than are taken: sip.limits");
+        }
+        if answer
+            && let Some((flow, bytes)) = reject::unavailable(bytes, self.retry_after_s(), flow, self.salt)
+        {
+            self.out.counters.limited_answered += 1;
+            self.out.send(flow, bytes);
+        }
+    }
+
+    /// Spread, or all come back at once.
+    fn retry_after_s(&mut self) -> u32 {
+        5 + self.rng.next_u32() % 10
+    }
+
     fn receive_request(&mut self, now: Instant, flow: Flow, request: Message) {
         let retry_after_s = || 5 + self.rng.next_u32() % 10; // spread, or all come back at once
         servers::Arrival { out: &mut self.out, limits: &self.limits, salt: self.salt, now, flow }.receive(
@@ -294,6 +320,13 @@ impl Transactions {
         let message = response.build();
         self.servers.respond(&mut self.out, now.instant, id, &message);
         message
+    }
+
+    /// Answers a request whose sender has proved nothing, once, and forgets it: no transaction, no repeats (RFC 3261
+    /// §8.2.7, §26.3.2.4). If the answer is lost the request comes again and is answered anew. A forged address is sent
+    /// one answer this way, not the eleven of an INVITE that nobody acknowledges.
+    pub fn respond_once(&mut self, id: ServerId, response: &mut Draft) {
+        self.servers.respond_once(&mut self.out, self.salt, id, response);
     }
 
     /// Sends the last response again: a 2xx without its ACK, a reliable provisional response without its PRACK.

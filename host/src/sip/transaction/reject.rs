@@ -51,6 +51,24 @@ pub fn refuse(
     flow: Flow,
     salt: u64,
 ) -> Option<(Flow, Bytes)> {
+    let (reply, mut draft) = response(bytes, status, flow, salt)?;
+    // RFC 3261 §21.4.1: the phrase identifies the problem in more detail.
+    if status == Status::BAD_REQUEST {
+        draft.reason(&why.to_string());
+    }
+    Some((reply, draft.build().bytes().clone()))
+}
+
+/// A 503 with Retry-After to a request nothing of which was looked at. `None` as with [`refuse`], and where the answer
+/// would be longer than the request: a forged address must not get more from us than from the forger.
+pub(super) fn unavailable(bytes: &[u8], retry_after_s: u32, flow: Flow, salt: u64) -> Option<(Flow, Bytes)> {
+    let (reply, mut draft) = response(bytes, Status::SERVICE_UNAVAILABLE, flow, salt)?;
+    draft.add(Name::RetryAfter, retry_after_s);
+    let answer = draft.build().bytes().clone();
+    (answer.len() <= bytes.len()).then_some((reply, answer))
+}
+
+fn response(bytes: &[u8], status: Status, flow: Flow, salt: u64) -> Option<(Flow, Draft)> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let start = lines.find(|line| !line.is_empty())?;
     let start = start.trim_ascii_end();
@@ -91,11 +109,7 @@ pub fn refuse(
         let tag = stateless_tag(salt, &branch, draft.get(Name::CallId).unwrap_or(""));
         draft.to_tag(&tag);
     }
-    // RFC 3261 §21.4.1: the phrase identifies the problem in more detail.
-    if status == Status::BAD_REQUEST {
-        draft.reason(&why.to_string());
-    }
-    Some((reply, draft.build().bytes().clone()))
+    Some((reply, draft))
 }
 
 /// Lines up to the first empty one, continuations joined.

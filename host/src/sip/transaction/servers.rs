@@ -283,6 +283,21 @@ impl Servers {
         self.settle(out, id, Some(response.bytes()), None);
     }
 
+    pub(super) fn respond_once(&mut self, out: &mut Out, salt: u64, id: ServerId, response: &mut Draft) {
+        let Some(entry) = self.live.get_mut(&id) else { return };
+        // By this tag the ACK is known for what it is.
+        if let Some(request) = entry.request.take() {
+            response.to_tag(&key::stateless_tag_of(salt, &request));
+        }
+        let bytes = response.build().bytes().clone();
+        out.send(entry.reply, bytes.clone());
+        entry.last = Some(bytes);
+        out.timers.set(Id::Server(id), &mut entry.alarm, None);
+        if !std::mem::replace(&mut entry.is_over, true) {
+            out.dead.push(Id::Server(id));
+        }
+    }
+
     pub(super) fn resend(&self, out: &mut Out, id: ServerId) {
         if let Some(entry) = self.live.get(&id)
             && let Some(last) = &entry.last
