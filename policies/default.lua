@@ -34,6 +34,10 @@ return {
     names = { own_group = true, others = false, orbits = true },
   },
 
+  outbound = {
+    allow = true,                         -- may users call out through trunks? Or a function that decides
+  },
+
   resiliency = {
     failure_detection    = "5m",          -- a silent pool is lost after this (90s..24h)
     failback_detection   = "10m",         -- and back after this (5s..24h)

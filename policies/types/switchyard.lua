@@ -101,6 +101,16 @@ function log(...) end
 ---@field missed_calls? boolean|unset                   default false
 ---@field allow? (fun(request: pickup_request): boolean|group_pickup|nil)|none|unset
 
+---@class outbound_request
+---@field how "call"|"forward"|"transfer"|"feature"
+---@field trunk string       where it goes out
+---@field number string      what is dialled there
+---@field dialled string     what was dialled here
+---@field payer party        who dialled, forwards or transfers; without user: the host itself
+
+---@class outbound
+---@field allow? boolean|unset|fun(request: outbound_request): boolean?
+
 ---@alias cell boolean|unset|fun(user: party, call: table): boolean?
 
 ---@class actions
@@ -137,6 +147,7 @@ function log(...) end
 ---@field call_park? call_park|unset
 ---@field group_pickup? group_pickup|unset
 ---@field lamps? lamps|unset
+---@field outbound? outbound|unset
 ---@field resiliency? resiliency|unset
 ---@field tests? table<string, fun(policy: policy)>
 
@@ -145,6 +156,7 @@ function log(...) end
 ---@field call_park call_park
 ---@field group_pickup group_pickup
 ---@field lamps lamps
+---@field outbound outbound
 ---@field resiliency resiliency
 policy = {}
 

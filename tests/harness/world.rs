@@ -34,6 +34,8 @@ const EPOCH_MS: u64 = 1_795_132_800_000;
 /// What a world begins with.
 pub struct WorldOptions {
     pub seed: u64,
+    /// More lines of `[sip]`.
+    pub sip: &'static str,
     /// More lines of the configuration.
     pub config: String,
     /// More keys of a user: `("bob", "pickup_group = \"*101\"")`.
@@ -48,6 +50,7 @@ impl Default for WorldOptions {
     fn default() -> Self {
         Self {
             seed: 7,
+            sip: "",
             config: String::new(),
             users: Vec::new(),
             policies: Vec::new(),
@@ -140,6 +143,7 @@ data_dir = "var"
 [sip]
 domain = "example.test"
 listen = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
+{}
 [media]
 address = "192.0.2.1"
 [[pools]]
@@ -159,6 +163,7 @@ pool = "east"
 {}
 {}
 "#,
+            options.sip,
             users(&options.users),
             options.config
         );

@@ -8,7 +8,7 @@ use switchyard_sdk::ext::call::{Answered, Ended, Music, Play, Played, Release, R
 use switchyard_sdk::types::{Code, LegId, Refusal};
 
 use super::Engine;
-use super::routing::{Destination, Purpose};
+use super::routing::{Destination, Errand, Purpose};
 use super::timers::Timer;
 use crate::call::{Done, Failed, Headers, Origin, Rejection, Ringing};
 use crate::media::{Background, Playlist};
@@ -150,7 +150,7 @@ impl Engine {
             let host = switchyard_sdk::types::Party::default();
             let (uri, history) = self.forwarded_at_once(&uri);
             ringing.headers.extra.extend(history);
-            match self.destination(&uri, &host) {
+            match self.destination(&uri, Errand::Feature, &host) {
                 Ok(Destination::Phones(phones)) => ringing.groups.push_back(phones),
                 Ok(Destination::Trunk { name, number }) => {
                     let ringing = Box::new(ringing);

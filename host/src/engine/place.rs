@@ -6,7 +6,7 @@
 use switchyard_sdk::types::{LegId, Party};
 
 use super::Engine;
-use super::routing::{Destination, Purpose};
+use super::routing::{Destination, Errand, Purpose};
 use super::timers::Timer;
 use crate::call::{Candidate, Headers, Rejection};
 use crate::config::Redirection;
@@ -129,7 +129,8 @@ impl Engine {
         }
         // Who forwards a call pays for it, and so must have the right to dial where it goes.
         let dialler = past.steps.last().map_or(caller, |step| &step.by);
-        match self.destination(uri, dialler) {
+        let errand = if past.steps.is_empty() { Errand::Call } else { Errand::Forward };
+        match self.destination(uri, errand, dialler) {
             Ok(Destination::Phones(candidates)) => {
                 self.calls.fork(&mut self.core, leg, &candidates, &headers)
             }
@@ -177,10 +178,11 @@ impl Engine {
         let myself = self.party(user);
         for companion in user.rules.companions() {
             // Through their own rules a call could go round in circles, or end in somebody's voice mail at once.
-            match self.target(companion).map(|uri| self.destination(&uri, &myself)) {
-                Some(Ok(Destination::Phones(more))) => phones.extend(more),
-                Some(Ok(Destination::Trunk { name, number })) => trunks.push((name, number)),
-                Some(Err(_)) | None => {}
+            let Some(uri) = self.target(companion) else { continue };
+            match self.destination(&uri, Errand::Forward, &myself) {
+                Ok(Destination::Phones(more)) => phones.extend(more),
+                Ok(Destination::Trunk { name, number }) => trunks.push((name, number)),
+                Err(_) => {}
             }
         }
         distinct(&mut phones);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use serde_json::json;
 use switchyard_sdk::types::{LegId, Party};
 
 use super::dispatch::Sender;
@@ -11,6 +12,7 @@ use crate::call::{Candidate, Headers, Origin, Rejection, Ringing, Trunk};
 use crate::config;
 use crate::directory::User;
 use crate::net::{Flow, Protocol};
+use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
 use crate::sip::{Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
 
@@ -25,6 +27,31 @@ pub(super) enum Destination {
         /// The number to dial there.
         number: String,
     },
+}
+
+/// Why somebody wants to know where a URI leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Errand {
+    /// Somebody calls it.
+    Call,
+    /// A user's rule sends a call there, or rings there as well.
+    Forward,
+    /// A call is transferred there.
+    Transfer,
+    /// A plugin rings there: a parked call that nobody fetches.
+    Feature,
+}
+
+impl Errand {
+    /// As policies know it.
+    const fn word(self) -> &'static str {
+        match self {
+            Errand::Call => "call",
+            Errand::Forward => "forward",
+            Errand::Transfer => "transfer",
+            Errand::Feature => "feature",
+        }
+    }
 }
 
 /// Why a trunk's address is being looked up.
@@ -136,8 +163,14 @@ impl Engine {
         }
     }
 
-    /// Where a URI leads, for a caller.
-    pub(super) fn destination(&self, uri: &Uri, caller: &Party) -> Result<Destination, Rejection> {
+    /// Where a URI leads, on the account of `payer`. The only way to a trunk: whoever asks for one, the policy has
+    /// allowed it.
+    pub(super) fn destination(
+        &mut self,
+        uri: &Uri,
+        errand: Errand,
+        payer: &Party,
+    ) -> Result<Destination, Rejection> {
         let dialled = dialled(uri)?;
         let dialled = dialled.as_str();
         if let Some(user) = self.directory.resolve(dialled) {
@@ -149,12 +182,41 @@ impl Engine {
         }
         if let Some((trunk, number)) = self.config.route(dialled) {
             // Who came in through a trunk does not go out through one on our bill.
-            if caller.outside {
+            if payer.outside {
                 return Err(Rejection::because(Status::FORBIDDEN, "Not for callers from outside"));
             }
-            return Ok(Destination::Trunk { name: trunk.name.clone(), number });
+            let name = trunk.name.clone();
+            // Whatever a policy says, help can be called.
+            if !self.config.sip.emergency.iter().any(|emergency| emergency == dialled) {
+                self.allow_outbound(errand, &name, &number, dialled, payer)?;
+            }
+            return Ok(Destination::Trunk { name, number });
         }
         Err(Rejection::new(Status::NOT_FOUND))
+    }
+
+    /// Asks the policy about a call through a trunk.
+    fn allow_outbound(
+        &mut self,
+        errand: Errand,
+        trunk: &str,
+        number: &str,
+        dialled: &str,
+        payer: &Party,
+    ) -> Result<(), Rejection> {
+        let how = errand.word();
+        let request =
+            json!({ "how": how, "trunk": trunk, "number": number, "dialled": dialled, "payer": payer });
+        let pool = payer.pool.as_deref().unwrap_or(&self.config.host.pool);
+        let decision = self.policies.borrow_mut().decide(self.core.now, pool, ALLOW_OUTBOUND, &request);
+        if decision.allowed {
+            return Ok(());
+        }
+        let reason = decision.reason.unwrap_or_else(|| "Not allowed by the policy".to_owned());
+        let detail =
+            json!({ "how": how, "trunk": trunk, "number": number, "by": payer.uri, "reason": reason });
+        self.core.event("outbound.refused", Some(Status::FORBIDDEN.0), None, detail);
+        Err(Rejection::because(Status::FORBIDDEN, &reason))
     }
 
     /// The phones a URI of ours leads to, for what is not a call.

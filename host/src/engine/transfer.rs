@@ -7,7 +7,7 @@ use switchyard_sdk::types::{Code, How, LegId, Party, Refusal};
 use super::Engine;
 use super::ask::AskKind;
 use super::invite::Address;
-use super::routing::{Destination, Purpose};
+use super::routing::{Destination, Errand, Purpose};
 use crate::call::{Headers, Origin, Referral, Rejection, Ringing, State, status_for};
 use crate::orbit::Fate;
 use crate::sip::{Name, Replaces, Scheme, Status, Uri};
@@ -145,7 +145,7 @@ impl Engine {
         }
         let (target, history) = self.forwarded_at_once(target);
         ringing.headers.extra.extend(history);
-        match self.destination(&target, by) {
+        match self.destination(&target, Errand::Transfer, by) {
             Ok(Destination::Phones(phones)) => {
                 ringing.groups.push_back(phones);
                 let callee = super::routing::dialled(&target).ok();

@@ -6,12 +6,10 @@ use switchyard_sdk::host::{Extension, texts};
 use switchyard_sdk::manifest::Manifest;
 
 use super::error::LoadError;
+use crate::policy::HOST_SECTIONS;
 
 /// The SDK this host is built with.
 pub(super) const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The policy section that is the host's own.
-const HOST_SECTION: &str = "resiliency";
 
 /// The longest name of a plugin, kind, service or section: they appear in tables, file names and metrics.
 const NAME_CHARS_MAX: usize = 32;
@@ -115,8 +113,8 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     }
     for (at, section) in manifest.sections.iter().enumerate() {
         check_name("section", &section.name, '_')?;
-        if section.name == HOST_SECTION {
-            return Err(format!("section {HOST_SECTION} is the host's own"));
+        if HOST_SECTIONS.contains(&section.name.as_str()) {
+            return Err(format!("section {} is the host's own", section.name));
         }
         if manifest.sections[..at].iter().any(|earlier| earlier.name == section.name) {
             return Err(format!("section {} is declared twice", section.name));
@@ -191,6 +189,7 @@ mod tests {
         let manifest = |sections: Vec<_>| Manifest { sections, ..Manifest::default() };
         assert!(check_manifest(&manifest(vec![section("call_park")])).is_ok());
         assert!(check_manifest(&manifest(vec![section("resiliency")])).is_err());
+        assert!(check_manifest(&manifest(vec![section("outbound")])).is_err());
         assert!(check_manifest(&manifest(vec![section("a"), section("a")])).is_err());
     }
 }

@@ -8,7 +8,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `bundle` | files, once |
-//! | `schema`, `resiliency`, `duration` | what a value must look like, and its defaults |
+//! | `schema`, `lamps`, `outbound`, `resiliency`, `duration` | what a value must look like, and its defaults |
 //! | `scan` | where each key stands in its file |
 //! | `layer`, `load` | `base:extend`, `require`; from files to settings and hooks |
 //! | `sandbox`, `prelude.lua`, `budget`, `pattern`, `strings` | what Lua may do, and for how long |
@@ -25,6 +25,7 @@ mod fault;
 mod lamps;
 mod layer;
 mod load;
+mod outbound;
 mod pattern;
 mod resiliency;
 mod sandbox;
@@ -48,11 +49,15 @@ pub use budget::{Clock, Limits};
 pub use bundle::Bundle;
 pub use diagnostic::Diagnostic;
 pub use load::Explained;
+pub(crate) use outbound::ALLOW as ALLOW_OUTBOUND;
 
 use crate::time::Now;
 use load::{Hook, Prepared};
 use sandbox::Dice;
 use schema::Schema;
+
+/// The sections that are the host's own.
+pub(crate) const HOST_SECTIONS: [&str; 3] = [lamps::NAME, outbound::NAME, resiliency::NAME];
 
 /// The policies of all pools, in one Lua state. Belongs to one engine and its thread.
 pub struct Policies {
@@ -87,8 +92,8 @@ pub struct Counters {
 }
 
 impl Policies {
-    /// Prepares the policies of a bundle. `sections` are those of the plugins' manifests; the host's own
-    /// `resiliency` is added. `pools` are the pools one expects to be asked for; others get theirs just as well.
+    /// Prepares the policies of a bundle. `sections` are those of the plugins' manifests; the host's own are
+    /// added. `pools` are the pools one expects to be asked for; others get theirs just as well.
     /// `seed` is for `random()`.
     ///
     /// Without a limit of time: see [`limit_time`](Self::limit_time).

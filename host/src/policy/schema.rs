@@ -1,6 +1,7 @@
 //! Which sections, settings and hooks a policy may have, and what a value must look like.
 //!
-//! Built from the manifests of the plugins and the host's own [`resiliency`](super::resiliency) section. The same
+//! Built from the manifests of the plugins and the host's own sections, [`lamps`](super::lamps), [`outbound`](super::outbound) and
+//! [`resiliency`](super::resiliency). The same
 //! conversion checks a file's settings, a manifest's defaults and what a hook returns.
 
 use indexmap::IndexMap;
@@ -8,7 +9,7 @@ use serde_json::{Value as Json, json};
 use switchyard_sdk::manifest::{Kind, Section, Setting};
 
 use super::diagnostic::Diagnostic;
-use super::{duration, lamps, resiliency};
+use super::{duration, lamps, outbound, resiliency};
 use crate::near::nearest;
 
 /// Text settings go into SIP headers and displays; nothing there is longer.
@@ -74,6 +75,7 @@ impl Schema {
         let mut fields = Fields::default();
         let mut errors = Vec::new();
         fields.0.insert(lamps::NAME.into(), lamps::section());
+        fields.0.insert(outbound::NAME.into(), outbound::section());
         fields.0.insert(resiliency::NAME.into(), resiliency::section());
         for section in sections {
             let complaint =

@@ -3,6 +3,7 @@
 mod floods;
 mod passwords;
 mod strangers;
+mod tolls;
 
 use std::net::SocketAddr;
 use std::time::Duration;

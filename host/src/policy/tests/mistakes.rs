@@ -43,7 +43,7 @@ return base:extend {
             "pools/west.lua:12:5: call_park.on_timeout_uri: expected a URI such as \"sip:frontdesk@example.test\", \
              or none, found \"frontdesk\"",
             "pools/west.lua:14:3: call_prak: unknown section, did you mean call_park?",
-            "pools/west.lua:15:3: volume: unknown section; there are call_park, lamps, resiliency",
+            "pools/west.lua:15:3: volume: unknown section; there are call_park, lamps, outbound, resiliency",
             "pools/west.lua:17:30: resiliency.allowed.resiliant: unknown key, did you mean resilient?",
             "pools/west.lua:17:70: resiliency.allowed.outage.park: expected true or false, or a function, found \"no\"",
             "pools/west.lua:17:87: resiliency.failover: expected \"automatic\", \"manual\", found 1",

@@ -9,7 +9,7 @@ fn shipped_default_says_exactly_what_holds_without_it() {
     assert_eq!(park(&default, "east"), park_defaults());
     let empty = all(&[]);
     assert_eq!(park(&empty, "east"), park_defaults());
-    for section in ["group_pickup", "resiliency"] {
+    for section in ["group_pickup", "outbound", "resiliency"] {
         assert_eq!(default.settings("east", section), empty.settings("east", section));
     }
     // Each value is written down, so that whoever reads the file sees all there is.
@@ -122,13 +122,14 @@ fn examples_of_the_readme_are_right() {
             ),
             cells if cells.starts_with("names") => format!("return {{ lamps = {{ {cells} }} }}"),
             cells if cells.starts_with("allowed") => format!("return {{ resiliency = {{ {cells} }} }}"),
+            section if section.starts_with("outbound") => format!("return {{ {section} }}"),
             hook if hook.contains("request.picker") => format!("return {{ group_pickup = {{ {hook} }} }}"),
             hook => format!("return {{ call_park = {{ {hook} }} }}"),
         };
         all(&[("default.lua", "return {}"), ("pools/west.lua", &file)]);
         checked += 1;
     }
-    assert_eq!(checked, 7);
+    assert_eq!(checked, 8);
     for example in readme.split("Example: `").skip(1) {
         let example = example.split('`').next().unwrap();
         let known = [call_park(), group_pickup()];
@@ -136,7 +137,8 @@ fn examples_of_the_readme_are_right() {
             let name = example.split(' ').next().unwrap();
             section.settings.iter().any(|setting| setting.name == name)
         };
-        let section = known.iter().find(of).map_or("resiliency", |section| &section.name);
+        let ours = if example.starts_with("allow =") { "outbound" } else { "resiliency" };
+        let section = known.iter().find(of).map_or(ours, |section| &section.name);
         all(&[("default.lua", &format!("return {{ {section} = {{ {example} }} }}"))]);
         checked += 1;
     }
