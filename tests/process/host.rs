@@ -90,6 +90,11 @@ impl Host {
         format!("127.0.0.1:{}", self.ports.sip)
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.program.id()
+    }
+
     pub fn log(&self) -> String {
         self.program.said()
     }

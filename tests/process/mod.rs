@@ -20,4 +20,5 @@ mod parks;
 mod policies;
 mod restarts;
 mod softphones;
+mod storm;
 mod trunks;

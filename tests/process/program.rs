@@ -57,6 +57,10 @@ impl Program {
     }
 
     /// Its exit status, if it has ended.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().unwrap();

@@ -1,6 +1,7 @@
 //! Abuse: strangers, forgers and thieves at the door of a host that has calls to carry.
 
 mod floods;
+mod forgers;
 mod passwords;
 mod strangers;
 mod tolls;
