@@ -67,8 +67,11 @@ fn the_engine_tells_what_the_description_says() {
     world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
     world.run_for(Duration::from_secs(3));
     world.connect(bob, carol);
+    world.act(alice, |phone| phone.invite("sip:1003@example.test", &[], true));
+    world.run_for(Duration::from_secs(1));
     for (path, request, least) in [
         ("/api/v1/calls", Request::Calls, 2),
+        ("/api/v1/ringing", Request::Ringing { group: None }, 1),
         ("/api/v1/orbits", Request::Ranges, 1),
         ("/api/v1/occupants", Request::Occupants, 1),
         ("/api/v1/users", Request::Users, 3),

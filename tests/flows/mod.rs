@@ -5,6 +5,7 @@ mod admin;
 mod alone;
 mod calls;
 mod early;
+mod forward;
 mod lamps;
 mod park;
 mod pickup;

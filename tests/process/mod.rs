@@ -17,6 +17,7 @@ mod command_line;
 mod drain;
 mod logging;
 mod parks;
+mod pickups;
 mod policies;
 mod restarts;
 mod softphones;

@@ -317,6 +317,24 @@ impl Script {
             .receive("request=\"ACK\"")
     }
 
+    /// Is called and rings, until it is told that somebody else has answered (RFC 3326).
+    pub fn ring_until_answered_elsewhere(mut self) -> Self {
+        self.role = Role::Callee;
+        let tagged = ECHO.replace("[last_To:]", "[last_To:];tag=[pid]-[call_number]");
+        let reason = "<action><ereg regexp=\"SIP;cause=200\" search_in=\"hdr\" header=\"Reason:\" check_it=\"true\" assign_to=\"reason\"/></action>";
+        self.receive("request=\"INVITE\"")
+            .send(&format!("SIP/2.0 180 Ringing\n{tagged}{CONTACT}{EMPTY}"))
+            .step(&format!("<recv request=\"CANCEL\">{reason}</recv>"))
+            .step("<Reference variables=\"reason\"/>")
+            .send(&format!("SIP/2.0 200 OK\n{tagged}{EMPTY}"))
+            // The INVITE has the Via of its CANCEL (RFC 3261 §9.1).
+            .send_request(&format!(
+                "SIP/2.0 487 Request Terminated\n{}{EMPTY}",
+                tagged.replace("[last_CSeq:]", "CSeq: 1 INVITE")
+            ))
+            .receive("request=\"ACK\"")
+    }
+
     /// Is called by a ring-back that says so, and is busy.
     pub fn decline_recall(mut self, shown: &str) -> Self {
         self.role = Role::Callee;

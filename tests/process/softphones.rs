@@ -5,13 +5,13 @@ use super::baresip::Phone;
 use super::host::Host;
 use super::linphone::Linphone;
 
-const ALICES_TONE: u32 = 440;
-const BOBS_TONE: u32 = 1000;
-const CAROLS_TONE: u32 = 1700;
+pub const ALICES_TONE: u32 = 440;
+pub const BOBS_TONE: u32 = 1000;
+pub const CAROLS_TONE: u32 = 1700;
 
 /// A pure tone has nearly all its energy there; a gap on a busy machine takes some away. Music has next to nothing.
 #[track_caller]
-fn assert_hears_tone(who: &str, sound: &Sound, hertz: u32) {
+pub fn assert_hears_tone(who: &str, sound: &Sound, hertz: u32) {
     let share = sound.share_of(hertz);
     assert!(
         sound.is_audible() && share > 0.5,

@@ -65,6 +65,10 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             Err(Refused { status: 409, code: Some(35102), text: "orbit 7001 is occupied".to_owned() })
         }
         Request::Retrieve { .. } => Ok(json!({"leg": 12})),
+        Request::Ringing { .. } => Ok(json!([{
+            "call": 9, "caller": "Alice", "callee": "Bob", "user": "bob", "groups": ["*101"], "since": 32_503_680_000_000_u64
+        }])),
+        Request::Pickup { .. } => Ok(json!({})),
         Request::Ranges => Ok(json!([{
             "name": "east-park", "from": "7000", "to": "7099", "kind": "call-park", "pool": "east",
             "size": 100, "occupied": 1

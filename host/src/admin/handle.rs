@@ -45,7 +45,7 @@ impl AdminHandle {
     /// Asks, and waits for the answer. An engine that is gone, or silent for too long, is a 503.
     pub async fn ask(&self, request: Request) -> Result<Value, Refused> {
         let patience = self.patience.unwrap_or(match request {
-            Request::Park { .. } | Request::Retrieve { .. } => PHONES_MAX,
+            Request::Park { .. } | Request::Retrieve { .. } | Request::Pickup { .. } => PHONES_MAX,
             _ => ANSWER_MAX,
         });
         let asked = async {

@@ -32,6 +32,20 @@ pub enum Request {
         /// The parked call's token, if the asker has it.
         token: Option<String>,
     },
+    /// The calls that ring at users, the longest first: `[{call, caller, callee, user, groups, since}]`.
+    Ringing {
+        /// Only those of this pickup group.
+        group: Option<String>,
+    },
+    /// Rings a user's phones for a call that rings at somebody else. Answer, when one of them has it: `{}`.
+    Pickup {
+        /// The call's id as listed.
+        call: u64,
+        /// Who is to have it.
+        user: String,
+        /// The group through which it is picked up; without it as at one phone.
+        group: Option<String>,
+    },
     /// All ranges: `[{name, from, to, kind, pool, size, occupied}]`.
     Ranges,
     /// Adds a range or changes one. Answer: the range.
@@ -68,7 +82,8 @@ pub enum Request {
     SetUser {
         /// Its name.
         name: String,
-        /// Fields to change, as in the configuration: `may_park`, `pickup_group` (null: none), `extension`, `display`.
+        /// Fields to change, as in the configuration: `may_park`, `pickup_group` (null: none; or a list),
+        /// `extension`, `display`, and those of [`CallRules`](crate::directory::CallRules).
         change: serde_json::Map<String, serde_json::Value>,
         /// A new password, if there is one.
         password: Option<Secret>,

@@ -22,6 +22,7 @@ use super::events::Events;
 use super::handle::{AdminHandle, Readiness, State as Life};
 use super::request::{RangeSpec, Refused, Request};
 use crate::config::{self, KIND_CALL_PARK, Secret};
+use crate::directory::CallRules;
 
 /// The description of the interface, served at `/api/v1/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -80,6 +81,8 @@ fn closed_routes() -> Vec<Route> {
         (M::GET, "/api/v1/calls/{id}", on(M::GET, call)),
         (M::DELETE, "/api/v1/calls/{id}", on(M::DELETE, hang_up)),
         (M::POST, "/api/v1/calls/{id}/park", on(M::POST, park)),
+        (M::POST, "/api/v1/calls/{id}/pickup", on(M::POST, pickup)),
+        (M::GET, "/api/v1/ringing", on(M::GET, ringing)),
         (M::GET, "/api/v1/occupants", on(M::GET, occupants)),
         (M::GET, "/api/v1/occupants/{number}", on(M::GET, occupant)),
         (M::POST, "/api/v1/occupants/{number}/retrieve", on(M::POST, retrieve)),
@@ -242,6 +245,34 @@ async fn park(State(service): State<Service>, Segment(id): Segment, body: Body) 
     list(&service, Request::Park { call, parker, number }).await
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pickup {
+    user: String,
+    group: Option<String>,
+}
+
+async fn pickup(State(service): State<Service>, Segment(id): Segment, body: Body) -> Answer {
+    let call = call_id(&id)?;
+    let Pickup { user, group } = answer::body(body).await?;
+    list(&service, Request::Pickup { call, user, group }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RingingIn {
+    group: Option<String>,
+}
+
+async fn ringing(
+    State(service): State<Service>,
+    which: Result<Query<RingingIn>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(RingingIn { group }) =
+        which.map_err(|error| refused(StatusCode::BAD_REQUEST, error.body_text()))?;
+    list(&service, Request::Ringing { group }).await
+}
+
 async fn occupants(State(service): State<Service>) -> Answer {
     list(&service, Request::Occupants).await
 }
@@ -359,10 +390,27 @@ struct UserChange {
     _may_park: Option<bool>,
     #[serde(rename = "may_retrieve")]
     _may_retrieve: Option<bool>,
-    pickup_group: Option<String>,
+    pickup_group: Option<Texts>,
     extension: Option<String>,
     #[serde(rename = "display")]
     _display: Option<String>,
+}
+
+/// One text, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Texts {
+    fn as_slice(&self) -> &[String] {
+        match self {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Several(texts) => texts,
+        }
+    }
 }
 
 /// The password apart, and the rest checked as far as the engine's state is not needed for it.
@@ -373,14 +421,18 @@ fn checked(mut change: Map<String, Value>) -> Result<(Map<String, Value>, Option
         Some(Value::String(password)) if !password.trim().is_empty() => Some(Secret::new(password)),
         Some(_) => return Err(wrong("password: expected some text".to_owned())),
     };
-    let checked: UserChange = serde_json::from_value(Value::Object(change.clone()))
+    // The engine checks rules whole.
+    let mut others = change.clone();
+    others.retain(|key, _| !CallRules::KEYS.contains(&key.as_str()));
+    let checked: UserChange = serde_json::from_value(Value::Object(others))
         .map_err(|error| wrong(format!("the body does not fit: {error}")))?;
     for flag in ["may_park", "may_retrieve"] {
         if change.get(flag).is_some_and(Value::is_null) {
             return Err(wrong(format!("{flag} is true or false, not null")));
         }
     }
-    for number in [&checked.extension, &checked.pickup_group].into_iter().flatten() {
+    let groups = checked.pickup_group.as_ref().map_or(&[][..], Texts::as_slice);
+    for number in checked.extension.iter().chain(groups) {
         config::check_number(number).map_err(wrong)?;
     }
     Ok((change, password))

@@ -92,6 +92,15 @@ async fn acts_reach_the_engine_as_they_were_asked() {
     };
     assert_eq!(world.last(), Some(retrieve));
 
+    let (status, _) =
+        world.write("POST", "/api/v1/calls/9/pickup", json!({"user": "carol", "group": "*101"})).await;
+    assert_eq!(status, StatusCode::OK);
+    let (user, group) = ("carol".to_owned(), Some("*101".to_owned()));
+    assert_eq!(world.last(), Some(Request::Pickup { call: 9, user, group }));
+    let (status, _) = world.get("/api/v1/ringing?group=*101").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(world.last(), Some(Request::Ringing { group: Some("*101".to_owned()) }));
+
     assert_eq!(world.delete("/api/v1/orbits/east-park?force=true").await.0, StatusCode::OK);
     assert_eq!(world.last(), Some(Request::RemoveRange { name: "east-park".to_owned(), force: true }));
 

@@ -413,6 +413,7 @@ impl Calls {
         response: Option<&Message>,
         answered: bool,
     ) {
+        let who = self.legs.get(&id).and_then(|leg| leg.party.user.clone());
         if answered {
             self.hang_up(
                 cx,
@@ -438,10 +439,17 @@ impl Calls {
                 if better {
                     incoming.best = response.cloned();
                 }
-                let rest = if status.0 >= 600 { std::mem::take(&mut incoming.branches) } else { Vec::new() };
-                let over = incoming.branches.is_empty();
+                let branches = std::mem::take(&mut incoming.branches);
                 let best = incoming.best.clone();
-                // A 6xx speaks for the user, not for one phone (RFC 3261 §16.7 step 5).
+                // A 6xx speaks for the user, not for one phone (RFC 3261 §16.7 step 5); but not for others who ring along.
+                let (rest, left): (Vec<LegId>, Vec<LegId>) = branches.into_iter().partition(|branch| {
+                    let same = self.legs.get(branch).is_some_and(|leg| leg.party.user == who);
+                    status.0 >= 600 && same
+                });
+                let over = left.is_empty();
+                if let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) {
+                    incoming.branches = left;
+                }
                 for branch in rest {
                     self.cancel_branch(cx, branch, &[]);
                 }

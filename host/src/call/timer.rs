@@ -39,6 +39,7 @@ impl Calls {
             Timer::Subscription(id) => self.drop_subscription(cx, SubscriptionId(id)),
             Timer::HoldWait(_)
             | Timer::NoAnswer(_)
+            | Timer::RingAgain(_)
             | Timer::Plugin(_)
             | Timer::Restart(_)
             | Timer::LampDue(_)

@@ -243,9 +243,10 @@ pub(super) enum UserCommand {
     /// Change a user.
     #[command(
         group = ArgGroup::new("change").required(true).multiple(true).args([
-            "may_park", "may_retrieve", "pickup_group", "extension", "display", "password", "password_stdin",
+            "may_park", "may_retrieve", "pickup_group", "extension", "display", "rule", "password", "password_stdin",
         ]),
         after_help = "Examples:\n  switchyard user set alice --may-park true --pickup-group '*101'\n  \
+            switchyard user set alice --rule forward_no_answer=1004 --rule no_answer_after=15s\n  \
             switchyard user set alice --password"
     )]
     Set {
@@ -284,6 +285,10 @@ pub(super) struct UserSettings {
     /// The name shown on phones.
     #[arg(long, value_name = "NAME")]
     pub display: Option<String>,
+    /// A rule for calls, KEY=VALUE; an empty value takes it away. Keys: forward_always, forward_busy, forward_no_answer,
+    /// forward_unregistered, no_answer_after, also_ring, team, delegates, private_number, not_pickable_from.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub rule: Vec<String>,
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]
@@ -306,6 +311,24 @@ pub(super) enum CallCommand {
         /// A certain orbit; without it the policy chooses.
         #[arg(long, value_name = "NUMBER")]
         orbit: Option<String>,
+    },
+    /// List the calls that ring at users, the longest first.
+    Ringing {
+        /// Only those of this pickup group.
+        #[arg(long, value_name = "NUMBER")]
+        group: Option<String>,
+    },
+    /// Ring a user's phones for a call that rings at somebody else.
+    #[command(after_help = "Example:\n  switchyard call pickup 9 --user carol --group '*101'")]
+    Pickup {
+        /// The call's id as listed.
+        id: u64,
+        /// Who is to have it.
+        #[arg(long, value_name = "USER")]
+        user: String,
+        /// The group through which it is picked up; without it as by **EXTENSION.
+        #[arg(long, value_name = "NUMBER")]
+        group: Option<String>,
     },
     /// Ring a user's phone and connect it with a parked call.
     #[command(after_help = "Example:\n  switchyard call retrieve 7001 --user carol")]

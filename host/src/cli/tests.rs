@@ -77,7 +77,7 @@ fn every_verb_of_this_version_is_there_and_no_other() {
         check:
         orbit: list|add|set|remove|occupants|export
         user: list|show|add|remove|set|unset-pickup
-        call: list|show|park|retrieve|hangup
+        call: list|show|park|ringing|pickup|retrieve|hangup
         policy: check|status
         plugin: list|reload|info
         completions:
@@ -242,6 +242,22 @@ fn acts_say_what_was_done() {
     };
     assert_eq!(host.last(), Some(retrieve));
     host.check(
+        "call ringing --group *101",
+        expect![[r#"
+            CALL  CALLER  RINGS AT  GROUPS  FOR
+            9     Alice   Bob       *101    0s
+        "#]],
+    );
+    assert_eq!(host.last(), Some(Request::Ringing { group: Some("*101".to_owned()) }));
+    host.check(
+        "call pickup 9 --user carol --group *101",
+        expect![[r#"
+            carol has call 9
+        "#]],
+    );
+    let (user, group) = ("carol".to_owned(), Some("*101".to_owned()));
+    assert_eq!(host.last(), Some(Request::Pickup { call: 9, user, group }));
+    host.check(
         "call hangup 7",
         expect![[r#"
         call 7 is being ended
@@ -280,6 +296,22 @@ fn acts_say_what_was_done() {
         may retrieve  yes
     "#]],
     );
+    host.check(
+        "user set alice --rule also_ring=1003,dave --rule no_answer_after=15s --rule forward_busy=",
+        expect![[r#"
+        user          alice
+        extension
+        name
+        pool          east
+        pickup group
+        may park      no
+        may retrieve  yes
+        rule          no_answer_after=15s
+        rule          also_ring=1003, dave
+    "#]],
+    );
+    let Some(Request::SetUser { change, .. }) = host.last() else { panic!("{:?}", host.last()) };
+    assert_eq!(change.get("forward_busy"), Some(&serde_json::Value::Null));
     host.check(
         "user unset-pickup alice",
         expect![[r#"

@@ -9,6 +9,7 @@ use super::arguments::{UserCommand, UserSettings};
 use super::client::{Client, segment};
 use super::table;
 use super::verbs::{Column, Done, between, done, now_ms, present, show_list, text, yes_no};
+use crate::directory::CallRules;
 
 pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
     match verb {
@@ -59,10 +60,16 @@ fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {
         ("extension", text(&user["extension"])),
         ("name", text(&user["display"])),
         ("pool", text(&user["pool"])),
-        ("pickup group", text(&user["pickup_group"])),
+        ("pickup group", groups(user)),
         ("may park", yes_no(&user["may_park"])),
         ("may retrieve", yes_no(&user["may_retrieve"])),
     ];
+    let rules: Vec<String> = CallRules::KEYS
+        .iter()
+        .filter(|key| !user[**key].is_null())
+        .map(|key| format!("{key}={}", text(&user[*key])))
+        .collect();
+    pairs.extend(rules.into_iter().map(|rule| ("rule", rule)));
     let now_ms = now_ms();
     for binding in user["bindings"].as_array().into_iter().flatten() {
         let left = between(Some(now_ms), binding["expires"].as_u64());
@@ -74,15 +81,31 @@ fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {
     Ok(table::print_pairs(out, &pairs)?)
 }
 
+fn groups(user: &Value) -> String {
+    let further = text(&user["further_pickup_groups"]);
+    let main = text(&user["pickup_group"]);
+    if further.is_empty() { main } else { format!("{main}, {further}") }
+}
+
 /// What was given of a user's settings.
 fn fields(settings: &UserSettings) -> Map<String, Value> {
-    let UserSettings { may_park, may_retrieve, pickup_group, extension, display } = settings;
+    let UserSettings { may_park, may_retrieve, pickup_group, extension, display, rule } = settings;
     let mut fields =
         present([("pickup_group", pickup_group), ("extension", extension), ("display", display)]);
     for (key, value) in [("may_park", may_park), ("may_retrieve", may_retrieve)] {
         if let Some(value) = value {
             fields.insert(key.to_owned(), json!(value));
         }
+    }
+    for rule in rule {
+        let (key, value) = rule.split_once('=').unwrap_or((rule, ""));
+        // Lists are told from texts by the host, which knows the keys.
+        let value = match value {
+            "" => Value::Null,
+            list if list.contains(',') => json!(list.split(',').map(str::trim).collect::<Vec<_>>()),
+            text => json!(text),
+        };
+        fields.insert(key.trim().to_owned(), value);
     }
     fields
 }

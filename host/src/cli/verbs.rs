@@ -137,6 +137,28 @@ pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dy
             let words = format!("parked on {}, token {}", text(&parked["number"]), text(&parked["token"]));
             done(&parked, json, out, &words)
         }
+        CallCommand::Ringing { group } => {
+            let path = group
+                .as_deref()
+                .map_or_else(|| "ringing".to_owned(), |group| format!("ringing?group={}", segment(group)));
+            let now_ms = now_ms();
+            let columns: [Column<'_>; 5] = [
+                ("CALL", &|c| text(&c["call"])),
+                ("CALLER", &|c| text(&c["caller"])),
+                ("RINGS AT", &|c| text(&c["callee"])),
+                ("GROUPS", &|c| text(&c["groups"])),
+                ("FOR", &|c| between(c["since"].as_u64(), Some(now_ms))),
+            ];
+            show_list(&client.get(&path)?, json, out, "No call rings.", &columns)
+        }
+        CallCommand::Pickup { id, user, group } => {
+            let mut pickup = json!({ "user": user });
+            if let Some(group) = group {
+                pickup["group"] = json!(group);
+            }
+            let answer = client.post(&format!("calls/{id}/pickup"), pickup)?;
+            done(&answer, json, out, &format!("{user} has call {id}"))
+        }
         CallCommand::Retrieve { number, user, token } => {
             let mut retrieve = json!({ "user": user });
             if let Some(token) = token {

@@ -17,7 +17,14 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub use words::{Advertise, Listen, Network, Secret};
-pub(crate) use words::{name as check_name, number as check_number};
+pub(crate) use words::{
+    duration as read_duration, name as check_name, number as check_number, show_duration,
+    target as check_target,
+};
+
+/// How long phones may ring before `forward_no_answer`.
+pub(crate) const NO_ANSWER_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_secs(180);
 
 use crate::admin::RangeSpec;
 use crate::directory::CallRules;

@@ -362,11 +362,9 @@ impl Reader {
                     .unwrap_or_default(),
             )
         };
-        let second = Duration::from_secs(1);
-        let range = second * 5..=second * 180;
-        let after = section
-            .has("no_answer_after")
-            .then(|| section.duration("no_answer_after", range, second * 20).as_millis() as u64);
+        let after = section.has("no_answer_after").then(|| {
+            section.duration("no_answer_after", NO_ANSWER_AFTER, *NO_ANSWER_AFTER.start()).as_millis() as u64
+        });
         let private = section.parsed("private_number", "a number such as \"1091\"", words::number);
         if let Some(private) = &private {
             let mark = Mark::of(section, "private_number", private);

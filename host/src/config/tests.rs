@@ -538,3 +538,79 @@ fn the_sample_office_is_right() {
     assert!(config.users.iter().all(|user| user.may_park));
     assert!(config.admin.listen.ip().is_loopback());
 }
+
+#[test]
+fn users_have_rules_and_groups() {
+    let users = r#"
+[[orbits]]
+name = "groups"
+from = "*100"
+to = "*199"
+kind = "group-pickup"
+[[users]]
+name = "bob"
+extension = "1002"
+password = "b"
+pickup_group = ["*101", "*102"]
+forward_no_answer = "1004"
+no_answer_after = "15s"
+forward_busy = "sip:voicemail@example.test"
+also_ring = ["1003", "95551234"]
+delegates = "carol"
+private_number = "1092"
+not_pickable_from = ["+49301234"]
+[[users]]
+name = "carol"
+password = "c"
+pickup_group = "*101"
+"#;
+    let config = parse(Path::new("x.toml"), &format!("{LEAST}{users}")).unwrap();
+    let [bob, carol] = config.users.as_slice() else { panic!() };
+    assert_eq!(
+        (bob.pickup_group.as_deref(), &*bob.further_pickup_groups),
+        (Some("*101"), &["*102".to_owned()][..])
+    );
+    assert_eq!(bob.rules.forward_no_answer.as_deref(), Some("1004"));
+    assert_eq!(bob.rules.no_answer_after(), Some(Duration::from_secs(15)));
+    assert_eq!(bob.rules.companions().collect::<Vec<_>>(), ["1003", "95551234", "carol"]);
+    assert_eq!(bob.rules.private_number.as_deref(), Some("1092"));
+    assert_eq!(
+        (carol.pickup_group.as_deref(), &carol.rules),
+        (Some("*101"), &crate::directory::CallRules::default())
+    );
+}
+
+#[test]
+fn wrong_rules_of_users_are_named() {
+    let users = r#"
+[[users]]
+name = "bob"
+password = "b"
+extension = "1002"
+forward_bussy = "1004"
+forward_no_answer = "no body"
+no_answer_after = "1s"
+also_ring = ["1003", 7]
+pickup_group = ["*101"]
+[[users]]
+name = "carol"
+password = "c"
+private_number = "1002"
+[[trunks]]
+name = "pstn"
+to = "sip:192.0.2.10"
+redirection = "histroy-info"
+"#;
+    check(
+        &format!("{LEAST}{users}"),
+        expect![[r#"
+        etc/switchyard.toml:10:1: users[0].forward_bussy: unknown key, did you mean forward_busy?
+        etc/switchyard.toml:11:21: users[0].forward_no_answer: expected an extension, a name, a number or a SIP URI, found "no body"
+        etc/switchyard.toml:12:19: users[0].no_answer_after: expected a time from 5s to 3m, found "1s"
+        etc/switchyard.toml:13:22: users[0].also_ring: expected text, found the number 7
+        etc/switchyard.toml:14:17: users[0].pickup_group: "*101" lies in no range, expected one of kind group-pickup (GCP-04)
+        etc/switchyard.toml:18:18: users[1].private_number: "1002" is taken by users[0].extension in line 9
+        etc/switchyard.toml:22:15: trunks[0].redirection: expected "history-info" or "diversion", found "histroy-info", did you mean history-info?
+    "#]],
+    );
+}

@@ -214,7 +214,7 @@ pub(crate) fn number(text: &str) -> Result<String, String> {
 }
 
 /// `"90s"`, `"2m"`, `"1h30m"`, `"500ms"`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a time such as \"90s\", \"2m\" or \"1h30m\", found {text:?}");
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -238,7 +238,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A time as a person writes it: `90s`, `1h30m`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let mut rest_ms = duration.as_millis();
     let mut text = String::new();
     for (unit_ms, unit) in [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")] {
@@ -265,7 +265,7 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 /// Whom a call may be forwarded to: an extension, a name, a number, a SIP URI.
-pub(super) fn target(text: &str) -> Result<String, String> {
+pub(crate) fn target(text: &str) -> Result<String, String> {
     if text.contains(':') {
         return sip_uri(text);
     }

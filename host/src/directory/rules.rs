@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config;
 
 /// How long phones ring before `forward_no_answer`, if the user says nothing.
 const NO_ANSWER_AFTER: Duration = Duration::from_secs(20);
@@ -80,6 +83,77 @@ impl Cause {
 }
 
 impl CallRules {
+    /// The keys under which they are configured and edited.
+    pub const KEYS: [&str; 10] = [
+        "forward_always",
+        "forward_busy",
+        "forward_no_answer",
+        "forward_unregistered",
+        "no_answer_after",
+        "also_ring",
+        "team",
+        "delegates",
+        "private_number",
+        "not_pickable_from",
+    ];
+
+    /// Changes the rule of that key; null takes it away. None if there is no such key.
+    pub fn set(&mut self, key: &str, value: &Value) -> Option<Result<(), String>> {
+        let targets = |list: &mut Vec<String>| {
+            let items = match value {
+                Value::Null => Vec::new(),
+                Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                Value::String(item) => vec![item.clone()],
+                _ => return Err(format!("expected a list of texts, found {value}")),
+            };
+            if value.as_array().is_some_and(|given| given.len() != items.len()) {
+                return Err(format!("expected a list of texts, found {value}"));
+            }
+            *list = items.iter().map(|item| config::check_target(item)).collect::<Result<_, _>>()?;
+            Ok(())
+        };
+        let text = |check: fn(&str) -> Result<String, String>| match value {
+            Value::Null => Ok(None),
+            Value::String(text) => check(text).map(Some),
+            _ => Err(format!("expected a text or null, found {value}")),
+        };
+        Some(match key {
+            "forward_always" => text(config::check_target).map(|to| self.forward_always = to),
+            "forward_busy" => text(config::check_target).map(|to| self.forward_busy = to),
+            "forward_no_answer" => text(config::check_target).map(|to| self.forward_no_answer = to),
+            "forward_unregistered" => text(config::check_target).map(|to| self.forward_unregistered = to),
+            "no_answer_after" => text(|text| {
+                let after = config::read_duration(text)?;
+                if config::NO_ANSWER_AFTER.contains(&after) {
+                    return Ok(after.as_millis().to_string());
+                }
+                let [least, most] = [config::NO_ANSWER_AFTER.start(), config::NO_ANSWER_AFTER.end()]
+                    .map(|d| config::show_duration(*d));
+                Err(format!("expected a time from {least} to {most}, found {text:?}"))
+            })
+            .map(|ms| self.no_answer_after_ms = ms.and_then(|ms| ms.parse().ok())),
+            "also_ring" => targets(&mut self.also_ring),
+            "team" => targets(&mut self.team),
+            "delegates" => targets(&mut self.delegates),
+            "private_number" => text(config::check_number).map(|number| self.private_number = number),
+            "not_pickable_from" => targets(&mut self.not_pickable_from),
+            _ => return None,
+        })
+    }
+
+    /// The rules there are, under their keys.
+    pub fn row(&self) -> Map<String, Value> {
+        let mut row = match serde_json::to_value(self) {
+            Ok(Value::Object(row)) => row,
+            _ => Map::new(),
+        };
+        if let Some(ms) = row.remove("no_answer_after_ms").and_then(|ms| ms.as_u64()) {
+            let after = config::show_duration(Duration::from_millis(ms));
+            row.insert("no_answer_after".to_owned(), json!(after));
+        }
+        row
+    }
+
     /// Where a call goes for this cause.
     pub fn forward(&self, cause: Cause) -> Option<&str> {
         let target = match cause {

@@ -11,7 +11,7 @@ use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
 use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, RingsNow, State};
 use crate::config::{KIND_GROUP_PICKUP, Secret};
-use crate::directory::User;
+use crate::directory::{CallRules, User};
 use crate::near::did_you_mean;
 use crate::orbit;
 use crate::plugin::LoadError;
@@ -35,6 +35,11 @@ impl Engine {
                     Err(refused) => Err(refused),
                 }
             }
+            Request::Ringing { group } => Ok(self.list_ringing(group.as_deref())),
+            Request::Pickup { call, user, group } => match self.pick_for_admin(request, call, &user, group) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
             Request::Ranges => Ok(self.list_ranges()),
             Request::PutRange(spec) => match self.put_range(&spec) {
                 Ok(operation) => {
@@ -285,6 +290,52 @@ impl Engine {
         Ok(plugin)
     }
 
+    /// The calls that ring at users, the longest first.
+    fn list_ringing(&self, group: Option<&str>) -> Value {
+        let mut calls: Vec<_> = match group {
+            Some(group) => self.orbits.ringing_in(group),
+            None => self.orbits.ringing().collect(),
+        };
+        calls.sort_by_key(|call| (call.since_ms, call.leg));
+        let rows = calls.into_iter().map(|call| {
+            json!({
+                "call": self.calls.leg(call.leg).map(|leg| leg.call),
+                "caller": call.caller.label(),
+                "callee": call.callee.label(),
+                "user": call.callee.user,
+                "groups": call.callee.pickup_groups().collect::<Vec<_>>(),
+                "since": call.since_ms,
+            })
+        });
+        Value::Array(rows.collect())
+    }
+
+    /// Rings a user's phones for a call that rings at somebody else, if the plugin lets them have it.
+    fn pick_for_admin(
+        &mut self,
+        request: AdminId,
+        call: u64,
+        user: &str,
+        group: Option<String>,
+    ) -> Result<(), Refused> {
+        let of_call = |leg| self.calls.leg(leg).is_some_and(|leg| leg.call == call);
+        let found = self.orbits.ringing().find(|ringing| of_call(ringing.leg)).cloned();
+        let ringing = found.ok_or_else(|| not_found(format!("no call {call} rings")))?;
+        let Some(user) = self.directory.resolve(user).cloned() else {
+            return Err(not_found(format!("there is no user {user}")));
+        };
+        let Some(instance) = self.picker_plugin() else {
+            return Err(conflict("no plugin picks up calls"));
+        };
+        let picker = self.party(&user);
+        let pool = ringing.callee.pool.clone();
+        let call_id = self.calls.leg(ringing.leg).map(|leg| leg.dialog.call_id.clone()).unwrap_or_default();
+        let mut offer = self.offer(How::Admin, &picker, None, group, None, pool, &call_id);
+        offer.ringing = Some(ringing);
+        self.make_offer(instance, offer, AskKind::Admin { request });
+        Ok(())
+    }
+
     fn list_ranges(&self) -> Value {
         let rows = self.orbits.ranges().iter().map(|range| {
             let occupied = self.orbits.used(range).calls;
@@ -350,7 +401,7 @@ impl Engine {
     }
 
     fn user_row(&self, user: &User) -> Value {
-        json!({
+        let mut row = json!({
             "name": user.name,
             "extension": user.extension,
             "display": user.display,
@@ -358,7 +409,12 @@ impl Engine {
             "may_park": user.may_park,
             "may_retrieve": user.may_retrieve,
             "pickup_group": user.pickup_group,
-        })
+            "further_pickup_groups": user.further_pickup_groups,
+        });
+        if let Some(row) = row.as_object_mut() {
+            row.extend(user.rules.row());
+        }
+        row
     }
 
     /// The user of that name.
@@ -432,16 +488,24 @@ impl Engine {
                 "may_retrieve" => user.may_retrieve = flag()?,
                 "display" => user.display = text()?,
                 "pickup_group" => {
-                    user.pickup_group = text()?;
-                    let fits = |group: &String| {
+                    let mut groups = match value {
+                        Value::Array(items) => {
+                            items.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+                        }
+                        _ => text()?.into_iter().collect(),
+                    };
+                    let fits = |group: &&String| {
                         let range = self.orbits.ranges().find(group);
                         range.is_some_and(|range| range.kind() == KIND_GROUP_PICKUP)
                     };
-                    if let Some(group) = user.pickup_group.as_ref().filter(|group| !fits(group)) {
+                    if let Some(group) = groups.iter().find(|group| !fits(group)) {
                         return Err(bad(format!(
                             "{group} lies in no range of kind {KIND_GROUP_PICKUP} (GCP-04)"
                         )));
                     }
+                    let further = if groups.is_empty() { Vec::new() } else { groups.split_off(1) };
+                    user.pickup_group = groups.pop();
+                    user.further_pickup_groups = further;
                 }
                 "extension" => {
                     let extension = text()?;
@@ -451,9 +515,18 @@ impl Engine {
                     user.extension = extension;
                 }
                 other => {
+                    if let Some(set) = user.rules.set(other, value) {
+                        set.map_err(|why| bad(format!("{other}: {why}")))?;
+                        if other == "private_number"
+                            && let Some(number) = &user.rules.private_number
+                        {
+                            self.check_reached_at(&user.name, number)?;
+                        }
+                        continue;
+                    }
                     const KEYS: [&str; 5] =
                         ["may_park", "may_retrieve", "display", "pickup_group", "extension"];
-                    let near = did_you_mean(other, KEYS);
+                    let near = did_you_mean(other, KEYS.into_iter().chain(CallRules::KEYS));
                     return Err(bad(format!("{other}: unknown key{near}")));
                 }
             }

@@ -112,7 +112,10 @@ impl Engine {
                 }
             }
             AskKind::Admin { request } => {
-                let answer = serde_json::json!({ "number": accept.number, "token": accept.token });
+                let answer = match &accept.number {
+                    Some(number) => serde_json::json!({ "number": number, "token": accept.token }),
+                    None => serde_json::json!({}),
+                };
                 self.core.emit(Output::Admin { request, answer: Ok(answer) });
                 // His phone asked for nothing, so it would wait for ever: the host lets it go (CP-01).
                 if let (Some(near), Some(text)) = (near, &accept.text) {

@@ -44,7 +44,9 @@ impl Engine {
             || leg.waiting_offer.is_some()
             || self.calls.has_plans(id)
             || self.orbits.orbit_of(id).is_some()
-            || self.core.timers.when(Timer::Clear(id)).is_some()
+            || [Timer::Clear(id), Timer::RingAgain(id)]
+                .iter()
+                .any(|timer| self.core.timers.when(*timer).is_some())
             || self.unsettled.contains_key(&id)
             || self.restoring.contains_key(&id)
             || self.asks.values().any(|ask| ask.near == Some(id) && !ask.decided)

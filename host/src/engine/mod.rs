@@ -257,6 +257,7 @@ impl Engine {
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),
                 Timer::Restart(leg) => self.take_up(leg),
                 Timer::NoAnswer(leg) => self.nobody_answers(leg),
+                Timer::RingAgain(leg) => self.ring_again(leg),
                 Timer::LampDue(id) => self.notifier.on_due(id),
                 Timer::LampExpiry(id) => {
                     let writes = self.notifier.on_expiry(&mut self.core, id);

@@ -25,7 +25,10 @@ impl Engine {
                         self.transfer_over(subscription, leg, &result);
                     }
                     Origin::Replaces(replaced) => self.replaced(replaced, result.is_ok()),
-                    Origin::Fallback(far) => self.fallback_over(far, leg, &result),
+                    Origin::Fallback(far) => {
+                        self.transfer_rang(far, &result);
+                        self.fallback_over(far, leg, &result);
+                    }
                     Origin::Admin(request) => self.operation_for_admin(request, result),
                     Origin::Restore => self.restored(leg, &result),
                 }

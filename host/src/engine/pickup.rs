@@ -9,12 +9,18 @@ use switchyard_sdk::types::{Code, How, LegId, Party, Refusal};
 
 use super::Engine;
 use super::ask::AskKind;
-use crate::call::{Done, Failed, ForWhom, Headers, Origin, Peer, Rejection, State};
+use crate::call::{Done, Failed, ForWhom, Headers, Origin, Peer, Rejection, Ringing, State};
 use crate::config::KIND_GROUP_PICKUP;
 use crate::directory::User;
 use crate::orbit::Fate;
 use crate::plugin::{InstanceId, Waiter};
 use crate::sip::{Name, Status, Uri};
+
+/// How long a callee's phones ring once more when a picker has left in the middle of taking the call.
+const RING_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the caller's ACK has come by then.
+const ACK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A taking under way, until picker and caller are joined.
 #[derive(Debug)]
@@ -304,6 +310,9 @@ impl Engine {
             }
             (Err(failed), Taken::Ringing(origin)) => {
                 self.orbits.ring_returned(take.leg);
+                if origin.is_none() {
+                    self.ring_again(take.leg);
+                }
                 if let Some(Origin::Refer(subscription)) = origin {
                     // Its phones have stopped ringing: the transfer has failed with it.
                     self.orbits.ring_over(now, take.leg, &Fate::Unanswered);
@@ -332,6 +341,29 @@ impl Engine {
                 self.answer::<Value>(waiter, Err((&refusal, failed.status)));
             }
         }
+    }
+
+    /// A caller who was answered for a picker that is gone gets the callee back: its phones ring again, as soon as the
+    /// caller's ACK has said what the caller has to offer.
+    pub(super) fn ring_again(&mut self, caller: LegId) {
+        let Some(call) = self.orbits.ringing_call(caller).cloned() else { return };
+        let Some(leg) = self.calls.leg(caller) else { return };
+        if leg.state != State::Confirmed || leg.peer != Peer::None {
+            return;
+        }
+        if leg.await_ack.is_some() {
+            self.core.after(super::timers::Timer::RingAgain(caller), ACK_PAUSE);
+            return;
+        }
+        let user = call.callee.user.as_deref().and_then(|name| self.directory.user(name)).cloned();
+        let phones = user.map(|user| self.phones_of(&user, None)).unwrap_or_default();
+        let ringing = Ringing {
+            headers: Headers::presenting(&self.core, &call.caller, None),
+            groups: [phones].into(),
+            timeout: Some(RING_AGAIN),
+            ..Ringing::default()
+        };
+        self.calls.ring(&mut self.core, Origin::Fallback(caller), caller, ringing);
     }
 
     /// Says who took which call from whom (GCP-06; lesson 18).

@@ -281,6 +281,9 @@ impl Engine {
 
     /// The phones have rung long enough for their user's rule.
     pub(super) fn nobody_answers(&mut self, leg: LegId) {
+        if self.orbits.taker_of(leg).is_some() {
+            return; // a picker is faster by a moment
+        }
         let Some(placed) = self.placed.remove(&leg) else { return };
         let Some(user) = self.directory.user(&placed.callee).cloned() else { return };
         if user.rules.forward_no_answer.is_none() {

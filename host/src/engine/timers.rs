@@ -36,6 +36,8 @@ pub enum Timer {
     HoldWait(LegId),
     /// …forward a call that nobody answers, as its callee wishes.
     NoAnswer(LegId),
+    /// …ring the callee once more for a caller whose picker has left in the middle of it.
+    RingAgain(LegId),
     /// …answer a plugin's timer.
     Plugin(Waiter),
     /// …give a parked call whose flow has failed to a new one.
@@ -88,6 +90,7 @@ impl Timers {
             Timer::Clear(leg),
             Timer::HoldWait(leg),
             Timer::NoAnswer(leg),
+            Timer::RingAgain(leg),
             Timer::Restart(leg),
         ] {
             self.cancel(timer);

@@ -2,6 +2,7 @@
 
 mod directed;
 mod group;
+mod list;
 mod races;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Several want one ringing call, in every order: one has it, and each loser is told who won (never dead air).
 
 use super::*;
-use crate::harness::OnRing;
+use crate::harness::{OnRing, Weather};
 
 /// What happens to Alice's call that rings at Bob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,5 +167,32 @@ fn pickup_against_ring_back_and_retrieve() {
             assert!(world.occupants().is_empty() && world.streams.is_empty(), "{story}");
             assert_nothing_left(&mut world);
         }
+    }
+}
+
+/// One message in eight is lost: whoever dials, Alice talks to exactly one of them, and nothing is left behind.
+#[test]
+fn pickups_survive_a_lossy_network() {
+    for seed in 0..24 {
+        let mut ringing = ringing_in(WorldOptions { seed, ..office() });
+        let Ringing { ref mut world, alice, bob, carol, dave, a, b } = ringing;
+        world.network.weather = Weather::losing(125);
+        let c = world.act(carol, |phone| phone.invite(GROUP, &[], true));
+        let d = world.act(dave, |phone| phone.invite("sip:**1002@example.test", &[], true));
+        world.run_for(second() * 40);
+        world.network.weather = Weather::FAIR;
+        world.run_for(second() * 40);
+        let talk: Vec<(usize, CallId)> = [(bob, b), (carol, c), (dave, d)]
+            .into_iter()
+            .filter(|(phone, call)| world.phones[*phone].call(*call).up)
+            .collect();
+        let [winner] = talk.as_slice() else { panic!("seed {seed}: {talk:?}") };
+        assert_talk(world, (alice, a), *winner);
+        for (phone, call) in [(carol, c), (dave, d)] {
+            let call = world.phones[phone].call(call);
+            assert!(call.up || call.failed == Some(Status::BUSY_HERE), "seed {seed}: {:?}", call.failed);
+        }
+        assert!(world.phones[bob].call(b).over, "seed {seed}");
+        assert_nothing_left(world);
     }
 }

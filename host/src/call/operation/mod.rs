@@ -137,7 +137,7 @@ impl Operation {
     pub(in crate::call) fn gives_peer_to(&self, leg: LegId) -> bool {
         match &self.kind {
             Kind::Play { leg: played, .. } => *played == leg,
-            Kind::Relay { to, joins, .. } => *joins && *to == leg,
+            Kind::Relay { from, to, joins, .. } => *joins && (*from == leg || *to == leg),
             Kind::Connect { a, b, .. } => *a == leg || *b == Some(leg),
         }
     }

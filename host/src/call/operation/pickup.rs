@@ -1,4 +1,5 @@
-//! Two unanswered offers answered by the host: a ringing call is taken by another phone (offering + offering).
+//! Two unanswered offers answered by the host: a ringing call is taken by another phone (offering + offering). A caller who
+//! made no offer gets the picker's, and its answer goes to the picker.
 
 use super::*;
 
@@ -17,6 +18,10 @@ impl Calls {
         missed: bool,
     ) -> OpId {
         let id = OpId(cx.fresh_id());
+        if self.offers_late(caller, picker) {
+            self.pickup_late(cx, id, origin, caller, picker, missed);
+            return id;
+        }
         let result = self.answer_both(cx, caller, picker, missed);
         if origin != Origin::Phone {
             self.notify(Notice::Finished { origin, leg: caller, result });
@@ -51,15 +56,53 @@ impl Calls {
                 leg.negotiation = side;
             }
         }
-        let reason = elsewhere();
-        let incoming = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
-        for branch in incoming.map(|incoming| std::mem::take(&mut incoming.branches)).unwrap_or_default() {
-            self.cancel_branch(cx, branch, if missed { &[] } else { &reason });
-        }
+        self.stop_for_pickup(cx, caller, missed);
         self.answer_invite(cx, caller, None, to_caller, Some(&picker_party));
         self.answer_invite(cx, picker, None, to_picker, Some(&caller_party));
         self.link(cx, caller, picker);
         self.notify(Notice::Answered { caller, callee: picker });
         Ok(Done::Joined)
+    }
+
+    fn stop_for_pickup(&mut self, cx: &mut Core, caller: LegId, missed: bool) {
+        let reason = elsewhere();
+        let incoming = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
+        for branch in incoming.map(|incoming| std::mem::take(&mut incoming.branches)).unwrap_or_default() {
+            self.cancel_branch(cx, branch, if missed { &[] } else { &reason });
+        }
+    }
+
+    /// Whether the caller waits for an offer, and the picker has made one.
+    fn offers_late(&self, caller: LegId, picker: LegId) -> bool {
+        let side = |id: LegId| self.legs.get(&id).filter(|leg| leg.busy.is_none());
+        side(caller).is_some_and(|leg| leg.incoming.as_ref().is_some_and(|incoming| !incoming.offered))
+            && side(picker).is_some_and(|leg| leg.incoming.is_some() && leg.negotiation.has_remote_offer())
+    }
+
+    /// The caller's 200 carries the picker's offer; the answer in its ACK is the picker's (see
+    /// [`Calls::on_ack_answer`]).
+    fn pickup_late(
+        &mut self,
+        cx: &mut Core,
+        id: OpId,
+        origin: Origin,
+        caller: LegId,
+        picker: LegId,
+        missed: bool,
+    ) {
+        let picking = self.legs.get(&picker);
+        let offer = picking.and_then(|leg| Some((leg.negotiation.remote()?.clone(), leg.party.clone())));
+        let Some((sdp, party)) = offer else { return };
+        self.stop_for_pickup(cx, caller, missed);
+        let Some(leg) = self.legs.get_mut(&caller) else { return };
+        let body = leg.negotiation.offer_of(&sdp, Directions::AsIs);
+        for leg in [caller, picker] {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.busy = Some(id);
+            }
+        }
+        let kind = Kind::Relay { from: caller, to: picker, joins: true, stage: RelayStage::AwaitAck };
+        self.operations.insert(id, Operation { id, origin, attempts: 0, kind });
+        self.answer_invite(cx, caller, None, body, Some(&party));
     }
 }

@@ -85,6 +85,15 @@ impl Calls {
             // describes what stood before (RFC 6337 §3.1).
             let body = sdp.map(|sdp| other.negotiation.answer_of(&sdp));
             self.send_ack(cx, to, owed.cseq, body);
+        } else if let (true, Some(to), Some(sdp)) = (answered, peer, sdp)
+            && let Some(other) = self.legs.get_mut(&to)
+            && other.incoming.is_some()
+        {
+            // The other side is a picker, whose offer this answers.
+            let body = other.negotiation.answer_of(&sdp);
+            let identity = self.legs.get(&from).map(|leg| leg.party.clone());
+            self.answer_invite(cx, to, None, body, identity.as_ref());
+            self.notify(Notice::Answered { caller: from, callee: to });
         }
         if let Some(id) = operation {
             if answered {
