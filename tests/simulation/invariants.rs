@@ -31,7 +31,7 @@ const RULES: [&str; 10] = [
 ];
 
 /// Reasons that need something to have gone wrong.
-const TROUBLE: [&str; 10] = [
+const TROUBLE: [&str; 11] = [
     "the session timer expired",
     "the refresh was not answered",
     "the phone does not know the call",
@@ -42,6 +42,7 @@ const TROUBLE: [&str; 10] = [
     "the feature failed",
     "the park service failed",
     "the transfer was refused",
+    "the transfer failed",
 ];
 
 /// No answered call ends unless a party ended it or a rule says so.

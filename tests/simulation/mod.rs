@@ -2,6 +2,7 @@
 
 mod coverage;
 mod invariants;
+mod model;
 mod run;
 mod script;
 mod shrink;
