@@ -11,7 +11,7 @@ TEST_NEEDS = sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon s
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.
 .NOTPARALLEL:
-.PHONY: help run build test lint unit doctest deny bench needs-build needs-test
+.PHONY: help run build test lint unit doctest deny bench simulate needs-build needs-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 
 bench: needs-build ## what a message, a claim, a decision and a call cost
 	$(CARGO) bench --locked --workspace --bench "*"
+
+# Not in CI, which runs known seeds and a few fresh ones. See docs/testing.md.
+SEED ?= 0
+SEEDS ?= 10000
+CALLS ?= 15
+
+simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on
+	SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \
+	  --ignored --exact simulation::soak::soak --nocapture
 
 needs-build:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup.rs, or your distribution)" >&2; exit 1; }

@@ -31,12 +31,13 @@ const RULES: [&str; 10] = [
 ];
 
 /// Reasons that need something to have gone wrong.
-const TROUBLE: [&str; 11] = [
+const TROUBLE: [&str; 12] = [
     "the session timer expired",
     "the refresh was not answered",
     "the phone does not know the call",
     "The caller is on another line",
     "the other side refused",
+    "the session was refused",
     "the phone answered",
     "no ACK",
     "the feature failed",

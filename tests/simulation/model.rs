@@ -387,10 +387,10 @@ fn compare(real: &mut Real, model: &Model) -> Result<(), String> {
         })
         .collect();
     let mut wrong = String::new();
-    for who in 0..NAMES.len() {
+    for (who, name) in NAMES.iter().enumerate() {
         let (is, should) = (real.place(who, &occupants), model.place(who));
         if is != Ok(should) {
-            let _ = write!(wrong, "{} is {is:?}, should be {should:?}; ", NAMES[who]);
+            let _ = write!(wrong, "{name} is {is:?}, should be {should:?}; ");
         }
     }
     if occupants.len() != model.orbits.len() {

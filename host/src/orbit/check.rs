@@ -16,22 +16,23 @@ impl Orbits {
     /// Every broken invariant, in words; empty when all is well. O(n): for tests and for an operator who asks.
     pub fn check(&self) -> Vec<String> {
         let mut broken = Vec::new();
-        let mut demand = |holds: bool, what: String| {
+        // Said only when it is so: simulation asks after every message.
+        let mut demand = |holds: bool, what: std::fmt::Arguments<'_>| {
             if !holds {
-                broken.push(what);
+                broken.push(what.to_string());
             }
         };
         for (number, occupant) in self.occupants.iter() {
             let state = occupant.state.word();
-            demand(occupant.number == *number, format!("{number}: filed under the wrong number"));
+            demand(occupant.number == *number, format_args!("{number}: filed under the wrong number"));
             demand(
                 self.by_token.get(&occupant.token) == Some(number),
-                format!("{number}: its token leads elsewhere"),
+                format_args!("{number}: its token leads elsewhere"),
             );
             if let Some(leg) = occupant.leg {
                 demand(
                     self.by_leg.get(&leg) == Some(number),
-                    format!("{number}: its leg is in another orbit"),
+                    format_args!("{number}: its leg is in another orbit"),
                 );
             }
             let place = (occupant.terms.parked_at_ms, occupant.stay, *number);
@@ -41,42 +42,49 @@ impl Orbits {
                 .is_some_and(|queue| queue.contains(&place));
             demand(
                 queued == (occupant.state == State::Parked),
-                format!("{number}: {state}, queued: {queued}"),
+                format_args!("{number}: {state}, queued: {queued}"),
             );
             let held = |flow| self.flows.get(&flow).is_some_and(|holdings| holdings.numbers.contains(number));
             if let Some(owner) = occupant.owner {
-                demand(held(owner), format!("{number}: its owner does not know"));
+                demand(held(owner), format_args!("{number}: its owner does not know"));
             }
             match &occupant.state {
-                State::Reserved => demand(occupant.owner.is_some(), format!("{number}: reserved by nobody")),
-                State::Storing { .. } => {
-                    demand(self.ledger.wants(*number), format!("{number}: waits for a write nobody made"));
-                    demand(occupant.owner.is_some(), format!("{number}: reserved by nobody"));
+                State::Reserved => {
+                    demand(occupant.owner.is_some(), format_args!("{number}: reserved by nobody"))
                 }
-                State::Restored => demand(occupant.leg.is_none(), format!("{number}: restored twice")),
-                State::Parked => demand(occupant.leg.is_some(), format!("{number}: parked without a leg")),
+                State::Storing { .. } => {
+                    demand(
+                        self.ledger.wants(*number),
+                        format_args!("{number}: waits for a write nobody made"),
+                    );
+                    demand(occupant.owner.is_some(), format_args!("{number}: reserved by nobody"));
+                }
+                State::Restored => demand(occupant.leg.is_none(), format_args!("{number}: restored twice")),
+                State::Parked => {
+                    demand(occupant.leg.is_some(), format_args!("{number}: parked without a leg"))
+                }
                 State::Connecting { flow, .. } => {
-                    demand(occupant.leg.is_some(), format!("{number}: connecting without a leg"));
-                    demand(flow.is_none_or(held), format!("{number}: its claimant does not know"));
+                    demand(occupant.leg.is_some(), format_args!("{number}: connecting without a leg"));
+                    demand(flow.is_none_or(held), format_args!("{number}: its claimant does not know"));
                 }
             }
             for waiter in &occupant.waiters {
                 let here = self.waits.get(waiter).is_some_and(|wait| wait.number == *number);
-                demand(here, format!("{number}: {waiter:?} does not wait for it"));
+                demand(here, format_args!("{number}: {waiter:?} does not wait for it"));
             }
         }
         for (leg, number) in &self.by_leg {
             let there = self.occupants.get(number).is_some_and(|occupant| occupant.leg == Some(*leg));
-            demand(there, format!("{leg:?} is not in {number}"));
+            demand(there, format_args!("{leg:?} is not in {number}"));
         }
-        demand(self.by_token.len() == self.occupants.len(), "a token outlived its call".into());
+        demand(self.by_token.len() == self.occupants.len(), format_args!("a token outlived its call"));
         let queued: usize = self.queue.values().map(|queue| queue.len()).sum();
         let parked = self.occupants.values().filter(|occupant| occupant.state == State::Parked).count();
-        demand(queued == parked, format!("{queued} calls queue, {parked} are parked"));
+        demand(queued == parked, format_args!("{queued} calls queue, {parked} are parked"));
         for (flow, holdings) in &self.flows {
             demand(
                 !(holdings.numbers.is_empty() && holdings.waits.is_empty()),
-                format!("{flow:?} is kept for nothing"),
+                format_args!("{flow:?} is kept for nothing"),
             );
             for number in &holdings.numbers {
                 let occupant = self.occupants.get(number);
@@ -84,17 +92,17 @@ impl Orbits {
                     occupant.owner == Some(*flow)
                         || matches!(occupant.state, State::Connecting { flow: Some(by), .. } if by == *flow)
                 });
-                demand(booked, format!("{flow:?} has nothing to do with {number}"));
+                demand(booked, format_args!("{flow:?} has nothing to do with {number}"));
             }
             for waiter in &holdings.waits {
                 let waits = self.waits.get(waiter).is_some_and(|wait| wait.flow == *flow);
-                demand(waits, format!("{flow:?} does not wait as {waiter:?}"));
+                demand(waits, format_args!("{flow:?} does not wait as {waiter:?}"));
             }
         }
         for (waiter, wait) in &self.waits {
             let occupant = self.occupants.get(&wait.number);
             let known = occupant.is_some_and(|occupant| occupant.waiters.contains(waiter));
-            demand(known, format!("{waiter:?} waits for {}, which is vacant", wait.number));
+            demand(known, format_args!("{waiter:?} waits for {}, which is vacant", wait.number));
             let timely = match wait.what {
                 Await::Claim { .. } => occupant.is_some_and(|o| {
                     matches!(o.state, State::Reserved | State::Storing { .. } | State::Restored)
@@ -103,7 +111,7 @@ impl Orbits {
                 Await::Settled => occupant.is_some_and(|o| matches!(o.state, State::Connecting { .. })),
                 Await::Claimed => true,
             };
-            demand(timely, format!("{waiter:?} waits for what has happened to {}", wait.number));
+            demand(timely, format_args!("{waiter:?} waits for what has happened to {}", wait.number));
         }
         for range in self.ranges.iter() {
             let lot = self.lots.get(&(range.pool().to_string(), range.kind().to_string()));
@@ -111,7 +119,7 @@ impl Orbits {
                 let free = !self.occupants.contains_key(&number) && !self.foreign.contains(&number);
                 demand(
                     lot.is_some_and(|lot| lot.is_free(number) == free),
-                    format!("{number}: free: {free}, but its lot has it otherwise"),
+                    format_args!("{number}: free: {free}, but its lot has it otherwise"),
                 );
             }
         }

@@ -161,7 +161,11 @@ impl Calls {
                         self.drop_stranger(cx, b, "the other side refused");
                         Some(b)
                     }
-                    Some(_) if told => Some(a),
+                    // It knew of `a` as it was before, and does not take it as it is.
+                    Some(b) if told => {
+                        self.drop_stranger(cx, b, "the session was refused");
+                        Some(a)
+                    }
                     Some(_) | None => None,
                 };
             }
