@@ -203,7 +203,7 @@ fn a_subscription_is_refreshed_ended_and_runs_out() {
 fn what_cannot_be_watched_is_refused() {
     let mut world = World::new();
     let [carol] = world.phones(["carol"]);
-    let mut ask = |uri: &str, expires: u32, event: &str| {
+    let mut ask = |uri: &str, expires: u32, event: &'static str| {
         let lamp = world.act(carol, |phone| phone.watch_event(uri, expires, event));
         world.run_for(seconds(1));
         let watch = &world.phones[carol].watches[lamp];

@@ -11,4 +11,5 @@ mod world;
 
 pub use network::Weather;
 pub use phone::{Call, CallId, OnRing, Phone};
+pub use watch::Asking;
 pub use world::{StoreDoes, World, WorldOptions};

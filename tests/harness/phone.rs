@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
-use switchyard_host::net::{Flow, Protocol};
+use switchyard_host::net::{ConnectionId, Flow, Protocol};
 use switchyard_host::sip::{ClientId, Dialog, Message, ServerId, Status, Transactions};
 use switchyard_host::time::{Instant, Now};
 
@@ -138,7 +138,7 @@ pub struct Phone {
     pub registered: bool,
     pub tx: Transactions,
     host: SocketAddr,
-    domain: String,
+    pub domain: String,
     now: Now,
     serial: u64,
     owners: BTreeMap<ClientId, Wants>,
@@ -148,6 +148,8 @@ pub struct Phone {
     pub answers: Vec<(Instant, CallId)>,
     /// It is switched off: hears and says nothing.
     pub dead: bool,
+    /// It speaks TCP, on this connection of its own making; it listens on none.
+    pub stream: Option<ConnectionId>,
 }
 
 #[derive(Debug)]
@@ -200,6 +202,7 @@ impl Phone {
             unacknowledged: Vec::new(),
             answers: Vec::new(),
             dead: false,
+            stream: None,
         }
     }
 
@@ -212,7 +215,8 @@ impl Phone {
     }
 
     pub(super) fn flow(&self) -> Flow {
-        Flow { protocol: Protocol::Udp, local: self.address, remote: self.host, connection: None }
+        let protocol = if self.stream.is_some() { Protocol::Tcp } else { Protocol::Udp };
+        Flow { protocol, local: self.address, remote: self.host, connection: self.stream }
     }
 
     pub(super) fn fresh(&mut self) -> u64 {

@@ -28,8 +28,27 @@ pub struct Watch {
     pub history: Vec<String>,
     /// What the phone answers to NOTIFYs instead of 200; consumed from the front.
     pub refuse: Vec<Status>,
+    /// Whom the last document is about.
+    pub entity: String,
+    asking: Asking,
+    /// CSeq of the last NOTIFY: the next must be above (RFC 3261 §12.2.2).
+    cseq: u32,
     call_id: String,
     tag: String,
+}
+
+/// How a phone asks.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    pub event: &'static str,
+    pub accept: Option<&'static str>,
+    pub supported: Option<&'static str>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self { event: "dialog", accept: Some("application/dialog-info+xml"), supported: None }
+    }
 }
 
 /// One dialog of a document.
@@ -43,7 +62,22 @@ pub struct Lamp {
     pub local: String,
     /// Display name and URI.
     pub remote: Option<String>,
+    /// Where requests for the other side go.
+    pub remote_target: Option<String>,
     pub held: bool,
+}
+
+impl Lamp {
+    /// The Replaces that takes this dialog's place, its own side first: that is whom the new call is for (RFC 3891 §3).
+    /// `swapped`: as phones do that read the tags the other way round.
+    pub fn replaces(&self, swapped: bool, early_only: bool) -> String {
+        let mut tags = [self.local_tag.as_deref().unwrap(), self.remote_tag.as_deref().unwrap()];
+        if swapped {
+            tags.reverse();
+        }
+        let only = if early_only { ";early-only" } else { "" };
+        format!("{};to-tag={};from-tag={}{only}", self.call_id.as_deref().unwrap(), tags[0], tags[1])
+    }
 }
 
 impl Watch {
@@ -70,15 +104,18 @@ impl Watch {
         }
         self.version = Some(document.version);
         self.documents.push(document.state);
-        if full {
-            self.lamps.clear();
-        }
+        self.entity = document.entity;
+        // A full document says of each dialog that was told and is over that it is over, for phones that forget nothing
+        // by themselves.
+        let gone: Vec<String> =
+            if full { std::mem::take(&mut self.lamps).into_keys().collect() } else { vec![] };
         for (id, lamp) in document.dialogs {
-            self.history.push(lamp.state.clone());
-            if lamp.state == "terminated" {
-                self.lamps.remove(&id);
-            } else {
+            let state = lamp.state.clone();
+            if state != "terminated" {
                 self.lamps.insert(id, lamp);
+                self.history.push(state);
+            } else if self.lamps.remove(&id).is_some() || gone.contains(&id) {
+                self.history.push(state);
             }
         }
     }
@@ -90,16 +127,22 @@ impl Phone {
         self.watch_event(uri, expires, "dialog")
     }
 
-    pub fn watch_event(&mut self, uri: &str, expires: u32, event: &str) -> usize {
+    pub fn watch_event(&mut self, uri: &str, expires: u32, event: &'static str) -> usize {
+        self.watch_as(uri, expires, Asking { event, ..Asking::default() })
+    }
+
+    /// Subscribes as that kind of phone does.
+    pub fn watch_as(&mut self, uri: &str, expires: u32, asking: Asking) -> usize {
         let watch = self.watches.len();
         let (tag, call) = (self.fresh(), self.fresh());
         let entry = Watch {
             uri: uri.to_owned(),
             call_id: format!("w{call}@{}", self.name),
             tag: format!("w{tag}"),
+            asking: asking.clone(),
             ..Watch::default()
         };
-        let draft = self.subscription(Draft::request(Method::Subscribe, uri), expires, event);
+        let draft = self.subscription(Draft::request(Method::Subscribe, uri), expires, &asking);
         let draft = self.outside_any_dialog(draft, &entry);
         self.watches.push(entry);
         self.send(draft, Wants::Subscribe(watch));
@@ -115,12 +158,16 @@ impl Phone {
         draft
     }
 
-    fn subscription(&self, mut draft: Draft, expires: u32, event: &str) -> Draft {
+    fn subscription(&self, mut draft: Draft, expires: u32, asking: &Asking) -> Draft {
         draft
             .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(Name::Event, event)
-            .add(Name::Accept, "application/dialog-info+xml")
+            .add(Name::Event, asking.event)
             .add(Name::Expires, expires);
+        for (name, value) in [(Name::Accept, asking.accept), (Name::Supported, asking.supported)] {
+            if let Some(value) = value {
+                draft.add(name, value);
+            }
+        }
         draft
     }
 
@@ -128,7 +175,8 @@ impl Phone {
     pub fn watch_again(&mut self, watch: usize, expires: u32) {
         let Some(dialog) = self.watches[watch].dialog.as_mut() else { panic!("there is no subscription") };
         let draft = dialog.request(Method::Subscribe);
-        let draft = self.subscription(draft, expires, "dialog");
+        let asking = self.watches[watch].asking.clone();
+        let draft = self.subscription(draft, expires, &asking);
         self.send(draft, Wants::Subscribe(watch));
     }
 
@@ -140,7 +188,10 @@ impl Phone {
             .into_iter()
             .filter_map(|name| response.get(name).map(|value| format!("{name}: {value}")))
             .collect();
-        if watch.dialog.is_none() && response.status().is_some_and(Status::is_success) {
+        if let Some(dialog) = watch.dialog.as_mut() {
+            // The one with credentials was a request later.
+            dialog.local_cseq = dialog.local_cseq.max(request.cseq().number);
+        } else if response.status().is_some_and(Status::is_success) {
             watch.dialog = Some(Dialog::uac(request, response, flow));
         }
     }
@@ -154,6 +205,9 @@ impl Phone {
         if !watch.refuse.is_empty() {
             return Some(watch.refuse.remove(0));
         }
+        let cseq = request.cseq().number;
+        assert!(cseq > watch.cseq, "NOTIFY {cseq} after {}", watch.cseq);
+        watch.cseq = cseq;
         assert_eq!(request.content_type(), Some("application/dialog-info+xml"));
         watch.state = request.get(Name::SubscriptionState).unwrap_or_default().to_owned();
         watch.apply(&String::from_utf8_lossy(&request.body()));
@@ -164,13 +218,15 @@ impl Phone {
 struct Document {
     version: u32,
     state: String,
+    entity: String,
     dialogs: Vec<(String, Lamp)>,
 }
 
 /// Reads a document as a phone with a strict XML parser would.
 fn read(text: &str) -> Document {
     let mut reader = Reader::from_str(text);
-    let mut document = Document { version: 0, state: String::new(), dialogs: Vec::new() };
+    let mut document =
+        Document { version: 0, state: String::new(), entity: String::new(), dialogs: Vec::new() };
     let mut path: Vec<String> = Vec::new();
     loop {
         let event = reader.read_event().unwrap_or_else(|error| panic!("{error} in\n{text}"));
@@ -217,10 +273,11 @@ fn open(document: &mut Document, path: &[String], element: &BytesStart) {
         ["dialog-info"] => {
             document.version = attribute("version").unwrap().parse().unwrap();
             document.state = attribute("state").unwrap();
+            document.entity = attribute("entity").unwrap();
         }
         ["dialog-info", "dialog"] => {
             let lamp = Lamp {
-                direction: attribute("direction").unwrap(),
+                direction: attribute("direction").unwrap_or_default(),
                 call_id: attribute("call-id"),
                 local_tag: attribute("local-tag"),
                 remote_tag: attribute("remote-tag"),
@@ -231,6 +288,9 @@ fn open(document: &mut Document, path: &[String], element: &BytesStart) {
         ["dialog-info", "dialog", "remote", "identity"] => {
             let name = attribute("display").map(|name| format!("{name} ")).unwrap_or_default();
             document.dialogs.last_mut().unwrap().1.remote = Some(name);
+        }
+        ["dialog-info", "dialog", "remote", "target"] => {
+            document.dialogs.last_mut().unwrap().1.remote_target = attribute("uri");
         }
         ["dialog-info", "dialog", "local", "target", "param"] => {
             let lamp = &mut document.dialogs.last_mut().unwrap().1;

@@ -503,8 +503,9 @@ pool = "east"
                         self.strays.push((flow, bytes));
                         continue;
                     };
-                    if flow.protocol == Protocol::Tcp {
-                        // These phones listen on UDP only.
+                    let stream = self.phones[index].stream;
+                    if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
+                        // These phones listen on UDP only; some open a connection themselves.
                         let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
                         self.push(Duration::ZERO, Pending::Host(input));
                         continue;

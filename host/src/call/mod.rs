@@ -14,7 +14,7 @@ use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 use crate::engine::AdminId;
 use crate::engine::core::Core;
 use crate::plugin::Waiter;
-use crate::sip::{DialogId, Message, ServerId, Status};
+use crate::sip::{DialogId, Message, Replaces, ServerId, Status};
 use crate::tracked::Tracked;
 
 mod audit;
@@ -256,6 +256,22 @@ impl Calls {
             .get(&id(one_tag, other_tag))
             .or_else(|| self.dialogs.get(&id(other_tag, one_tag)))
             .copied()
+    }
+
+    /// The dialog of the one ringing phone with this Call-ID, for a Replaces that names no tags. It is good for a
+    /// pickup only: whoever does not know the tags has not seen who answered.
+    pub fn ringing_with(&self, call_id: &str) -> Option<Replaces> {
+        let from = DialogId { call_id: call_id.to_owned(), ..DialogId::default() };
+        let named = self.dialogs.range(from..).take_while(|(id, _)| id.call_id == call_id);
+        let mut ringing = named
+            .filter(|(_, leg)| self.legs.get(leg).is_some_and(|leg| leg.rung && leg.state == State::Early));
+        let (id, _) = ringing.next()?;
+        Some(Replaces {
+            call_id: id.call_id.clone(),
+            to_tag: id.local_tag.clone(),
+            from_tag: id.remote_tag.clone(),
+            early_only: true,
+        })
     }
 
     /// The leg whose unanswered INVITE this is.

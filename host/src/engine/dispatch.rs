@@ -83,7 +83,16 @@ impl Engine {
                     return;
                 }
                 cx.disown(client);
-                let writes = self.notifier.on_response(cx, id, None);
+                let writes = match why {
+                    Failure::Transport => {
+                        let way = self.notifier.way_to(id).and_then(|(watcher, flow, target)| {
+                            let binding = self.registrar.binding_for(cx.now, watcher, &flow, Some(target))?;
+                            Some(binding.flow)
+                        });
+                        self.notifier.on_send_failure(cx, id, way)
+                    }
+                    Failure::Timeout => self.notifier.on_response(cx, id, None),
+                };
                 self.write_behind(writes);
             }
             Owner::Nobody | Owner::Bye(_) => {
@@ -242,6 +251,7 @@ impl Engine {
         self.core.tx.respond(self.core.now, server, &draft);
         self.write_behind(writes);
         if status == Some(Status::OK) {
+            self.notifier.came_back(&mut self.core, &user, flow);
             let bindings = self.registrar.bindings(self.core.now, &user).len();
             let detail =
                 serde_json::json!({ "user": user, "bindings": bindings, "source": flow.remote.to_string() });

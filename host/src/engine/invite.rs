@@ -78,9 +78,13 @@ impl Engine {
         let detail = serde_json::json!({ "leg": leg.0, "from": party.uri, "to": request.uri() });
         self.core.event("call.offered", None, Some(request.call_id()), detail);
         if let Some(replaces) = request.get(Name::Replaces) {
-            match Replaces::parse(replaces) {
-                Ok(replaces) => self.invite_replaces(leg, &party, &replaces),
-                Err(_) => {
+            match (Replaces::parse(replaces), Replaces::bare_call_id(replaces)) {
+                (Ok(replaces), _) => self.invite_replaces(leg, &party, &replaces),
+                (Err(_), Some(call_id)) => match self.calls.ringing_with(call_id) {
+                    Some(replaces) => self.invite_replaces(leg, &party, &replaces),
+                    None => self.reject(leg, Rejection::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
+                },
+                (Err(_), None) => {
                     self.reject(leg, Rejection::because(Status::BAD_REQUEST, "Replaces cannot be read"))
                 }
             }
@@ -107,6 +111,8 @@ impl Engine {
         match uri.scheme {
             Scheme::Tel => Some(uri),
             Scheme::Sip | Scheme::Sips if self.core.is_ours(&uri) => Some(uri),
+            // What is replaced says where it goes. Phones put the caller of the call they take here, who may be anybody.
+            Scheme::Sip | Scheme::Sips if request.get(Name::Replaces).is_some() => Some(uri),
             Scheme::Sip | Scheme::Sips => {
                 self.core.reply_once(server, request, Status::NOT_FOUND, Some("Not a domain of this host"));
                 None

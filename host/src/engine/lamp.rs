@@ -8,6 +8,7 @@ use switchyard_sdk::types::Party;
 
 use super::Engine;
 use super::dispatch::Sender;
+use super::invite::Address;
 use crate::call::{Leg, Peer, State as LegState};
 use crate::directory::User;
 use crate::net::Flow;
@@ -59,27 +60,23 @@ impl Engine {
         self.write_behind(writes);
     }
 
-    /// What a URI means as something to watch, and how documents name it.
-    fn watched_by(&self, uri: &str) -> Option<(Resource, String)> {
-        let uri = Uri::parse(uri).ok().filter(|uri| self.core.is_ours(uri))?;
+    /// What a URI means as something to watch, and how documents name it: as the watcher does, who may compare.
+    fn watched_by(&self, asked: &str) -> Option<(Resource, String)> {
+        let uri = Uri::parse(asked).ok().filter(|uri| self.core.is_ours(uri))?;
         let part = uri.user.as_deref()?;
-        let bare = part.split(';').next().unwrap_or_default();
-        let entity = |user: &str| self.core.uri_of(&user.replace('#', "%23"));
-        if let Some(number) = crate::orbit::dialled(part, false)
-            && let Some(range) = self.orbits.ranges().find(&number)
-        {
-            let entity = entity(&number);
-            return match range.kind() {
-                PARK => Some((Resource::Orbit(number), entity)),
-                GROUP => Some((Resource::Group(number), entity)),
-                _ => None,
-            };
-        }
-        if bare == LOT && self.plugins.for_service(LOT).is_some() {
-            return Some((Resource::Lot, entity(LOT)));
-        }
-        let user = self.directory.resolve(part)?;
-        Some((Resource::User(user.name.clone()), entity(&user.name)))
+        let resource = match self.address(&uri) {
+            // `park;orbit=7001` means the orbit, `park` alone all of them.
+            Address::Feature { number: Some(number), .. } => match self.orbits.ranges().find(&number)?.kind()
+            {
+                PARK => Resource::Orbit(number),
+                GROUP => Resource::Group(number),
+                _ => return None,
+            },
+            Address::Feature { service: Some(service), .. } if service == LOT => Resource::Lot,
+            Address::Feature { .. } => return None,
+            Address::Other => Resource::User(self.directory.resolve(part)?.name.clone()),
+        };
+        Some((resource, asked.to_owned()))
     }
 
     /// Marks what may have changed since the last time, and tells whoever may be told now.
@@ -176,7 +173,7 @@ impl Engine {
         // Who is there is what the phone was told: the address it dialled, or the one it sees ringing.
         let remote = remote.or_else(|| {
             let address = NameAddr::parse(&leg.dialog.local).ok()?;
-            Some(Participant { display: address.display, uri: address.uri.to_string() })
+            Some(self.shown_as(address.display, address.uri.to_string()))
         });
         let entry = |state: State, phone: &str, host: Option<&str>| Entry {
             state,
@@ -230,10 +227,8 @@ impl Engine {
                 local_tag: leg.dialog.local_tag.clone(),
                 remote_tag: Some(leg.dialog.remote_tag.clone()),
             }),
-            local: Participant {
-                display: Some(format!("Orbit {number}")),
-                uri: self.core.uri_of(&number.replace('#', "%23")),
-            },
+            local: self
+                .shown_as(Some(format!("Orbit {number}")), self.core.uri_of(&number.replace('#', "%23"))),
             held: false,
             remote: Some(self.participant(&occupant.parked)),
         };
@@ -245,7 +240,13 @@ impl Engine {
     }
 
     fn participant(&self, party: &Party) -> Participant {
-        Participant { display: party.display.clone(), uri: party.uri.clone() }
+        self.shown_as(party.display.clone(), party.uri.clone())
+    }
+
+    fn shown_as(&self, display: Option<String>, uri: String) -> Participant {
+        let outside = Uri::parse(&uri).ok().filter(|parsed| !self.core.is_ours(parsed));
+        let target = outside.and_then(|outside| Some(self.core.uri_of(outside.user.as_deref()?)));
+        Participant { display, target: target.unwrap_or_else(|| uri.clone()), uri }
     }
 
     /// Whether a watcher may know whom a user talks to: the policy of the watched user's pool says (facts.md §8 no. 11).

@@ -14,7 +14,7 @@ use crate::directory::User;
 use crate::net::{Flow, Protocol};
 use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
-use crate::sip::{Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
+use crate::sip::{self, Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
 
 /// Where a call goes.
 pub(super) enum Destination {
@@ -81,18 +81,9 @@ pub(super) struct Resolving {
     purpose: Purpose,
 }
 
-/// Where a phone listens. Behind a NAT that is where its REGISTER came from; but a phone that names the very address we
-/// see and another port is not behind one: it only sends from elsewhere than it listens.
+/// Where a phone listens.
 fn listening(binding: &Binding) -> Flow {
-    let mut flow = binding.flow;
-    if flow.protocol == Protocol::Udp
-        && binding.path.is_empty()
-        && let Ok(contact) = Uri::parse(&binding.contact)
-        && contact.host_ip() == Some(flow.remote.ip())
-    {
-        flow.remote.set_port(contact.port.unwrap_or(Protocol::Udp.default_port()));
-    }
-    flow
+    if binding.path.is_empty() { sip::listening(binding.flow, &binding.contact) } else { binding.flow }
 }
 
 /// What a leg must know of a trunk.
@@ -237,7 +228,7 @@ impl Engine {
     }
 
     /// A phone that registers from elsewhere than `before` (a NAT has forgotten it, its connection broke) is there with
-    /// its calls, too: what the host has to say in them goes the way the REGISTER came.
+    /// its calls and its lamps, too: what the host has to say in them goes the way the REGISTER came.
     pub(super) fn follow_phones(&mut self, user: &str, before: &BTreeMap<String, Flow>) {
         let after = self.flows_of(user);
         let moved: Vec<(LegId, Flow)> = self
@@ -254,6 +245,9 @@ impl Engine {
                 leg.dialog.flow = flow;
             }
         }
+        let moved = before.iter().filter_map(|(device, old)| Some((*old, *after.get(device)?)));
+        let moved: Vec<(Flow, Flow)> = moved.filter(|(old, new)| old != new).collect();
+        self.notifier.follow(user, &moved);
     }
 
     /// Every phone of a user, best first; `device` before all others.

@@ -38,8 +38,10 @@ impl State {
 pub struct Participant {
     /// The name shown.
     pub display: Option<String>,
-    /// The address of record; also where requests for them go: through the host, never to a phone's own address.
+    /// The address of record.
     pub uri: String,
+    /// Where requests for them go: through the host, never to a phone's own address or past it to a gateway.
+    pub target: String,
 }
 
 /// The dialog's name: what a Replaces needs (RFC 3891). Tags are the watched side's view.
@@ -79,6 +81,10 @@ impl Entry {
     }
 }
 
+/// What a full document says of somebody who is in no dialog. It could name none (§4.1), but the notifiers phones are
+/// written against name one that is over, and some phones put out a lamp for nothing else.
+const IDLE: &str = "idle";
+
 /// The document. `full`: it names all dialogs there are; else those not named are as they were (§3.4).
 pub fn document<'a>(
     entity: &str,
@@ -107,7 +113,21 @@ fn write<'a>(
         .with_attribute(("state", if full { "full" } else { "partial" }))
         .with_attribute(("entity", clean(entity).as_str()))
         .write_inner_content(|writer| {
-            dialogs.into_iter().try_for_each(|(id, entry)| dialog(writer, id, entry))
+            let mut none = true;
+            for (id, entry) in dialogs {
+                none = false;
+                dialog(writer, id, entry)?;
+            }
+            if none {
+                writer.create_element("dialog").with_attribute(("id", IDLE)).write_inner_content(
+                    |writer| {
+                        let over = BytesText::new(State::Terminated.word());
+                        writer.create_element("state").write_text_content(over)?;
+                        Ok(())
+                    },
+                )?;
+            }
+            Ok(())
         })?;
     Ok(())
 }
@@ -133,7 +153,7 @@ fn dialog(writer: &mut Writer<Vec<u8>>, id: &str, entry: &Entry) -> io::Result<(
 }
 
 fn participant(writer: &mut Writer<Vec<u8>>, side: &str, who: &Participant, held: bool) -> io::Result<()> {
-    let uri = clean(&who.uri);
+    let (uri, target) = (clean(&who.uri), clean(&who.target));
     writer.create_element(side).write_inner_content(|writer| {
         let mut identity = writer.create_element("identity");
         let display = who.display.as_deref().map(clean);
@@ -141,7 +161,7 @@ fn participant(writer: &mut Writer<Vec<u8>>, side: &str, who: &Participant, held
             identity = identity.with_attribute(("display", display.as_str()));
         }
         identity.write_text_content(BytesText::new(&uri))?;
-        let target = writer.create_element("target").with_attribute(("uri", uri.as_str()));
+        let target = writer.create_element("target").with_attribute(("uri", target.as_str()));
         if !held {
             target.write_empty()?;
             return Ok(());
@@ -180,11 +200,16 @@ mod tests {
                 local_tag: "phone".to_owned(),
                 remote_tag: Some("host".to_owned()),
             }),
-            local: Participant { display: Some("Bob".to_owned()), uri: "sip:bob@example.test".to_owned() },
+            local: Participant {
+                display: Some("Bob".to_owned()),
+                uri: "sip:bob@example.test".to_owned(),
+                target: "sip:bob@example.test".to_owned(),
+            },
             held: false,
             remote: Some(Participant {
                 display: Some("<Alice> & \"Co\"\u{7}".to_owned()),
-                uri: "sip:alice@example.test".to_owned(),
+                uri: "sip:alice@elsewhere.test".to_owned(),
+                target: "sip:alice@example.test".to_owned(),
             }),
         }
     }
@@ -206,7 +231,7 @@ mod tests {
             <target uri="sip:bob@example.test"/>
             </local>
             <remote>
-            <identity display="&lt;Alice&gt; &amp; &quot;Co&quot;">sip:alice@example.test</identity>
+            <identity display="&lt;Alice&gt; &amp; &quot;Co&quot;">sip:alice@elsewhere.test</identity>
             <target uri="sip:alice@example.test"/>
             </remote>
             </dialog>
@@ -236,6 +261,7 @@ mod tests {
     #[test]
     fn nobody_calls() {
         let text = document("sip:7001@example.test", 0, true, []);
-        assert!(text.ends_with("entity=\"sip:7001@example.test\"></dialog-info>"), "{text}");
+        let over = "<dialog id=\"idle\"><state>terminated</state></dialog></dialog-info>";
+        assert!(text.ends_with(&format!("entity=\"sip:7001@example.test\">{over}")), "{text}");
     }
 }

@@ -15,15 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
-use crate::net::Flow;
-use crate::sip::{
-    Dialog, DialogId, Draft, EventHeader, Message, Method, Name, ServerId, Status, SubscriptionState,
-};
+use crate::net::{Flow, Protocol};
+use crate::sip::{Dialog, DialogId, Draft, Message, Method, Name, ServerId, Status, SubscriptionState};
 use crate::store::{Operation, Snapshot, keys};
 use crate::time::{Instant, Utc};
 
+mod asked;
 pub mod dialog_info;
 
+use asked::{EXPIRES_MAX, accepts_documents, event_of, expires_of};
+pub use asked::{Refusal, is_about_dialogs};
 use dialog_info::{CONTENT_TYPE, Entry, State};
 
 /// The event package.
@@ -33,13 +34,6 @@ pub const PACKAGE: &str = "dialog";
 const PER_WATCHER_MAX: usize = 300;
 /// Subscriptions of the host: some kilobytes each.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-
-/// What a SUBSCRIBE without Expires asks for (RFC 4235 §3.4).
-const EXPIRES_DEFAULT: u32 = 3600;
-/// Shorter ones are refused with 423: refreshing would be most of the traffic.
-const EXPIRES_MIN: u32 = 60;
-/// Longer ones are shortened.
-const EXPIRES_MAX: u32 = 7200;
 
 /// The pause between two notifications of one subscription (RFC 4235 §3.10).
 const PAUSE: Duration = Duration::from_secs(1);
@@ -91,8 +85,10 @@ struct Record {
 #[derive(Debug)]
 struct Subscription {
     record: Record,
-    /// What all notifications together have said.
+    /// What the notifications that were taken have said together.
     told: Dialogs,
+    /// The same with the one under way.
+    telling: Dialogs,
     /// Whether the last one was taken.
     acknowledged: bool,
     in_flight: bool,
@@ -112,69 +108,10 @@ pub struct Notifier {
     by_resource: BTreeMap<Resource, BTreeSet<LampId>>,
     by_dialog: BTreeMap<DialogId, LampId>,
     due: BTreeSet<LampId>,
+    /// Those whose watcher can be reached on no connection, until it comes back or the subscription runs out.
+    cut_off: BTreeSet<LampId>,
     wrong: usize,
     healed: u64,
-}
-
-/// Why a SUBSCRIBE is refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    status: Status,
-    reason: Option<&'static str>,
-    header: Option<(Name, String)>,
-}
-
-impl Refusal {
-    /// With the status's own reason phrase.
-    pub fn new(status: Status) -> Self {
-        Self { status, reason: None, header: None }
-    }
-
-    fn because(self, reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..self }
-    }
-
-    /// With a header that says what would do.
-    pub fn with(self, name: Name, value: impl ToString) -> Self {
-        Self { header: Some((name, value.to_string())), ..self }
-    }
-
-    /// Sends it.
-    pub fn send(&self, cx: &mut Core, server: ServerId, request: &Message) {
-        let mut draft = Draft::response(request, self.status);
-        let tag = cx.fresh_tag();
-        draft.to_tag(&tag);
-        if let Some(reason) = self.reason {
-            draft.reason(reason);
-        }
-        if let Some((name, value)) = &self.header {
-            draft.add(*name, value);
-        }
-        cx.tx.respond(cx.now, server, &draft);
-    }
-}
-
-/// Whether a request is about the events told here.
-pub fn is_about_dialogs(request: &Message) -> bool {
-    event_of(request).is_some_and(|event| event.package == PACKAGE)
-}
-
-fn event_of(request: &Message) -> Option<EventHeader> {
-    EventHeader::parse(request.get(Name::Event)?).ok()
-}
-
-fn expires_of(request: &Message) -> Result<u32, Refusal> {
-    let asked = match request.get(Name::Expires) {
-        None => EXPIRES_DEFAULT,
-        Some(value) => value
-            .trim()
-            .parse()
-            .map_err(|_| Refusal::new(Status::BAD_REQUEST).because("Expires must be a number of seconds"))?,
-    };
-    match asked {
-        1..EXPIRES_MIN => Err(Refusal::new(Status::INTERVAL_TOO_BRIEF).with(Name::MinExpires, EXPIRES_MIN)),
-        seconds => Ok(seconds.min(EXPIRES_MAX)),
-    }
 }
 
 /// Whether an error says that the watcher knows nothing of the subscription, or never will (RFC 6665 §4.2.2).
@@ -184,11 +121,11 @@ fn ends_subscription(status: Option<Status>) -> bool {
 }
 
 impl Notifier {
-    /// Takes up the stored subscriptions. Each watcher is told everything, spread over some time.
+    /// Takes up the stored subscriptions. Each watcher is told everything, spread over some time. What to write.
     pub fn load(&mut self, cx: &mut Core, snapshot: &Snapshot) -> Vec<Operation> {
         let prefix = keys::lamps_prefix();
         let stored = snapshot.records.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        let mut dead = Vec::new();
+        let mut writes = Vec::new();
         let mut wait = Duration::ZERO;
         for (key, stored) in stored {
             match serde_json::from_slice::<Record>(&stored.value) {
@@ -200,20 +137,22 @@ impl Notifier {
                     wait += SPREAD;
                     let at = cx.now.instant + wait;
                     let id = self.insert(cx, record);
+                    // Or a second restart would jump to the same numbers.
+                    writes.extend(self.put(id));
                     if let Some(subscription) = self.subscriptions.get_mut(&id) {
                         subscription.not_before = at;
                     }
                     self.due.remove(&id);
                     cx.timers.set(Timer::LampDue(id), at);
                 }
-                Ok(_) => dead.push(Operation::Delete { key: key.clone() }),
+                Ok(_) => writes.push(Operation::Delete { key: key.clone() }),
                 Err(error) => {
                     tracing::error!(key, %error, "a subscription's record cannot be read; forgotten");
-                    dead.push(Operation::Delete { key: key.clone() });
+                    writes.push(Operation::Delete { key: key.clone() });
                 }
             }
         }
-        dead
+        writes
     }
 
     /// A SUBSCRIBE outside any dialog (RFC 6665 §4.2.1). `entity` is the URI of the resource as documents name it.
@@ -253,13 +192,7 @@ impl Notifier {
         watcher: &str,
     ) -> Result<(Record, u32), Refusal> {
         let event = event_of(request).ok_or_else(|| Refusal::new(Status::BAD_EVENT))?;
-        let mut accepted =
-            request.list(Name::Accept).map(|value| value.split(';').next().unwrap_or_default().trim());
-        let accepts = request.get(Name::Accept).is_none()
-            || accepted.any(|kind| {
-                kind.eq_ignore_ascii_case(CONTENT_TYPE) || kind == "*/*" || kind == "application/*"
-            });
-        if !accepts {
+        if !accepts_documents(request) {
             return Err(Refusal::new(Status::NOT_ACCEPTABLE).with(Name::Accept, CONTENT_TYPE));
         }
         let expires = expires_of(request)?;
@@ -295,7 +228,11 @@ impl Notifier {
         request: &Message,
         flow: Flow,
     ) -> Vec<Operation> {
-        let Some(id) = self.named_by(request) else {
+        // One that has run out, and whose watcher is being told so, is no more.
+        let living = |id: &LampId| {
+            self.subscriptions.get(id).is_some_and(|subscription| subscription.ending.is_none())
+        };
+        let Some(id) = self.named_by(request).filter(living) else {
             Refusal::new(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST).send(cx, server, request);
             return Vec::new();
         };
@@ -317,6 +254,7 @@ impl Notifier {
         };
         record.dialog.refresh_target(request);
         record.dialog.flow = flow;
+        self.cut_off.remove(&id);
         record.expires = cx.now.utc + Duration::from_secs(expires.into());
         let (tag, contact) = (record.dialog.local_tag.clone(), record.contact.clone());
         // A refresh is answered with everything (RFC 6665 §4.2.1.2), and at once: the phone may have restarted.
@@ -367,6 +305,7 @@ impl Notifier {
         let subscription = Subscription {
             record,
             told: Dialogs::new(),
+            telling: Dialogs::new(),
             acknowledged: true,
             in_flight: false,
             pending: true,
@@ -439,7 +378,11 @@ impl Notifier {
         for id in ids {
             self.end_with_next(id, reason);
             operations.extend(self.delete(id));
-            self.remind(cx, id);
+            if self.cut_off.contains(&id) {
+                self.forget(cx, id);
+            } else {
+                self.remind(cx, id);
+            }
         }
         operations
     }
@@ -448,7 +391,7 @@ impl Notifier {
     fn remind(&mut self, cx: &mut Core, id: LampId) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
         subscription.pending = true;
-        if subscription.in_flight {
+        if subscription.in_flight || self.cut_off.contains(&id) {
             return;
         }
         if subscription.not_before <= cx.now.instant {
@@ -476,7 +419,10 @@ impl Notifier {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
         subscription.pending = false;
         let full = std::mem::take(&mut subscription.full);
-        let named = if full { truth.clone() } else { changes(&subscription.told, &truth) };
+        let mut named = changes(&subscription.told, &truth);
+        if full {
+            named.extend(truth.clone());
+        }
         if named.is_empty() && !full {
             return;
         }
@@ -495,8 +441,8 @@ impl Notifier {
             .add(Name::Event, &record.event)
             .add(Name::SubscriptionState, state)
             .body(CONTENT_TYPE, body);
-        let flow = record.dialog.flow;
-        subscription.told = truth;
+        let flow = record.dialog.listening();
+        subscription.telling = truth;
         subscription.in_flight = true;
         subscription.not_before = cx.now.instant + PAUSE;
         let over = subscription.ending.is_some();
@@ -512,6 +458,7 @@ impl Notifier {
         subscription.in_flight = false;
         subscription.acknowledged = status.is_some_and(Status::is_success);
         if subscription.acknowledged {
+            subscription.told = std::mem::take(&mut subscription.telling);
             if subscription.pending {
                 self.remind(cx, id);
             }
@@ -527,6 +474,69 @@ impl Notifier {
         subscription.not_before = cx.now.instant + PAUSE_AFTER_REFUSAL;
         self.remind(cx, id);
         Vec::new()
+    }
+
+    /// Whom a subscription tells, where its last request came from, and its Contact.
+    pub fn way_to(&self, id: LampId) -> Option<(&str, Flow, &str)> {
+        let record = &self.subscriptions.get(&id)?.record;
+        Some((&record.watcher, record.dialog.flow, &record.dialog.remote_target))
+    }
+
+    /// A NOTIFY could not be sent. A connection that is gone is no watcher that is gone: the one its phone is
+    /// `registered` on is tried, then where its Contact says it listens, and then it is waited for.
+    pub fn on_send_failure(&mut self, cx: &mut Core, id: LampId, registered: Option<Flow>) -> Vec<Operation> {
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return Vec::new() };
+        let flow = &mut subscription.record.dialog.flow;
+        if flow.protocol == Protocol::Udp {
+            return self.on_response(cx, id, None);
+        }
+        match registered.filter(|_| flow.connection.is_some()) {
+            Some(other) if other != *flow && other.connection.is_some() => *flow = other,
+            _ if flow.connection.take().is_some() => {}
+            _ => {
+                self.cut_off.insert(id);
+            }
+        }
+        subscription.in_flight = false;
+        subscription.acknowledged = false;
+        subscription.full = true;
+        subscription.not_before = cx.now.instant;
+        if subscription.ending.is_some() {
+            self.forget(cx, id);
+        } else {
+            self.remind(cx, id);
+        }
+        Vec::new()
+    }
+
+    /// A user's phones were heard elsewhere than before: from there on they are told there.
+    pub fn follow(&mut self, watcher: &str, moved: &[(Flow, Flow)]) {
+        if moved.is_empty() {
+            return;
+        }
+        for subscription in self.subscriptions.values_mut().filter(|sub| sub.record.watcher == watcher) {
+            let flow = &mut subscription.record.dialog.flow;
+            if let Some((_, new)) = moved.iter().find(|(old, _)| old == flow) {
+                *flow = *new;
+            }
+        }
+    }
+
+    /// A user's phone has registered on this connection: what it missed is told there.
+    pub fn came_back(&mut self, cx: &mut Core, watcher: &str, flow: Flow) {
+        for id in self.cut_off.clone() {
+            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
+            let record = &mut subscription.record;
+            let known = record.dialog.flow;
+            if record.watcher == watcher
+                && flow.connection.is_some()
+                && (known.protocol, known.remote.ip()) == (flow.protocol, flow.remote.ip())
+            {
+                record.dialog.flow = flow;
+                self.cut_off.remove(&id);
+                self.remind(cx, id);
+            }
+        }
     }
 
     /// [`Timer::LampDue`] went off.
@@ -576,6 +586,7 @@ impl Notifier {
         cx.timers.cancel(Timer::LampExpiry(id));
         cx.timers.cancel(Timer::LampDue(id));
         self.due.remove(&id);
+        self.cut_off.remove(&id);
         let Some(subscription) = self.subscriptions.remove(&id) else { return };
         let record = subscription.record;
         self.by_dialog.remove(&record.dialog.id());

@@ -19,7 +19,7 @@ pub mod transaction;
 pub mod uri;
 pub mod vocabulary;
 
-pub use dialog::{Dialog, DialogId, MAX_FORWARDS, OutOfOrder};
+pub use dialog::{Dialog, DialogId, MAX_FORWARDS, OutOfOrder, listening};
 pub use draft::Draft;
 pub use grammar::Malformed;
 pub use header::{

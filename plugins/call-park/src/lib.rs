@@ -84,8 +84,11 @@ fn wish(offer: &Offer) -> Wish {
             (Some(leg), _) if unpark => Wish::Retrieve(leg),
             (Some(leg), _) if !park_only && (offer.occupied || offer.token.is_some()) => Wish::Retrieve(leg),
             (Some(_), Some(far)) => Wish::Park(far.clone()),
-            // Nobody waits there; claiming it says who was faster, if somebody was.
-            (Some(leg), None) if offer.number.is_some() && !park_only => Wish::Retrieve(leg),
+            // Nobody waits there; claiming it says who was faster, if somebody was. And who dials `park;orbit=7001`
+            // with nothing to park while somebody waits there has pressed the key to fetch him.
+            (Some(leg), None) if offer.number.is_some() && (!park_only || offer.occupied) => {
+                Wish::Retrieve(leg)
+            }
             _ => refuse(Code::NOTHING_TO_PARK, "no held call to park".to_owned()),
         },
         How::Refer | How::Admin if unpark => {

@@ -6,7 +6,7 @@ use crate::sip::header::Replaces;
 use crate::sip::message::Message;
 
 /// Identifies a dialog as seen from this side (RFC 3261 §12).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct DialogId {
     /// Call-ID.
     pub call_id: String,

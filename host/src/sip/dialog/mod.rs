@@ -12,6 +12,7 @@ use super::header::{CSeq, split_name_addr};
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
+use super::uri::Uri;
 use crate::net::Flow;
 
 /// The value requests begin with (RFC 3261 §8.1.1.6).
@@ -144,6 +145,12 @@ impl Dialog {
         self.route_set.first().map_or(&self.remote_target, |route| address(route))
     }
 
+    /// Where the next request goes. That is where their last message came from, for behind a NAT there is no other
+    /// way; but a peer that names the very address we see and another port is not behind one: it listens there.
+    pub fn listening(&self) -> Flow {
+        if self.route_set.is_empty() { listening(self.flow, &self.remote_target) } else { self.flow }
+    }
+
     /// Notes a request of theirs (§12.2.2). An ACK or CANCEL repeats the CSeq of its INVITE and always passes.
     pub fn receive(&mut self, request: &Message) -> Result<(), OutOfOrder> {
         if request.is_method(&Method::Ack) || request.is_method(&Method::Cancel) {
@@ -166,6 +173,17 @@ impl Dialog {
             self.remote_target = target;
         }
     }
+}
+
+/// Where a peer listens that was last heard on `flow` and names `contact`. A connection that is there is used.
+pub fn listening(mut flow: Flow, contact: &str) -> Flow {
+    if flow.connection.is_none()
+        && let Ok(contact) = Uri::parse(contact)
+        && contact.host_ip() == Some(flow.remote.ip())
+    {
+        flow.remote.set_port(contact.port.unwrap_or(flow.protocol.default_port()));
+    }
+    flow
 }
 
 /// The URI of the first Contact.

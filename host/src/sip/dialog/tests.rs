@@ -138,3 +138,26 @@ fn a_peer_without_tags_is_spoken_to_without_tags() {
     let mut dialog = Dialog::uas(&old, "b", flow());
     assert_eq!(request(&mut dialog, Method::Bye).to(), "\"Alice\" <sip:alice@a.test>");
 }
+
+/// A peer behind a NAT is reached where it was heard; one that is not listens where its Contact says.
+#[test]
+fn the_next_request_goes_where_the_peer_listens() {
+    use crate::net::ConnectionId;
+
+    let heard = Flow { remote: "192.0.2.9:40000".parse().expect("address"), ..flow() };
+    let stream = Flow { protocol: Protocol::Tcp, ..heard };
+    let connected = Flow { connection: Some(ConnectionId(1)), ..stream };
+    for (flow, contact, port) in [
+        (heard, "sip:a@192.0.2.9:5070", 5070),
+        (heard, "sip:a@192.0.2.9", 5060),
+        (heard, "sip:a@10.0.0.1:5070", 40000),
+        (heard, "sip:a@phone.test:5070", 40000),
+        (stream, "sip:a@192.0.2.9:5070;transport=tcp", 5070),
+        (connected, "sip:a@192.0.2.9:5070;transport=tcp", 40000),
+    ] {
+        assert_eq!(listening(flow, contact).remote.port(), port, "{flow:?} {contact}");
+    }
+    let mut routed = Dialog::uas(&invite(), "b", heard);
+    routed.remote_target = "sip:a@192.0.2.9:5070".to_owned();
+    assert_eq!(routed.listening().remote.port(), 40000, "along the recorded route");
+}

@@ -39,6 +39,18 @@ impl Replaces {
             early_only: params.has("early-only"),
         })
     }
+
+    /// The Call-ID of a value that names no tags, which some phones send who saw nothing else (docs/phones.md). What
+    /// it names is for the receiver to find out; [`parse`](Self::parse) refuses it.
+    pub fn bare_call_id(value: &str) -> Option<&str> {
+        let value = trim(value);
+        let (call_id, params) = value.split_at(value.find(';').unwrap_or(value.len()));
+        let call_id = trim(call_id);
+        let params = Params::parse(params).ok()?;
+        let named = |name| params.get(name).is_some_and(|tag| !tag.is_empty());
+        let bare = !call_id.is_empty() && call_id.bytes().all(|byte| byte > b' ');
+        (bare && !named("to-tag") && !named("from-tag")).then_some(call_id)
+    }
 }
 
 impl fmt::Display for Replaces {
@@ -79,6 +91,16 @@ mod tests {
             "a b;to-tag=1;from-tag=2",
         ] {
             assert!(Replaces::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_id_alone_is_told_from_half_a_name() {
+        for text in ["1@h", " 1@h ;early-only", "1@h;to-tag=;from-tag="] {
+            assert_eq!(Replaces::bare_call_id(text), Some("1@h"), "{text}");
+        }
+        for text in ["", "a b", "1@h;to-tag=1", "1@h;from-tag=1;to-tag=", ";early-only"] {
+            assert_eq!(Replaces::bare_call_id(text), None, "{text}");
         }
     }
 }

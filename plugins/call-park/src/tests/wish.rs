@@ -8,7 +8,8 @@ const WISHES: &str = "
     dial     park        -      alice  *      park
     dial     park        -      nobody *      35016
     dial     park;7001   *      alice  *      park
-    dial     park;7001   *      nobody *      35016
+    dial     park;7001   call   nobody *      retrieve
+    dial     park;7001   -      nobody *      35016
     dial     unpark      -      *      *      retrieve
     dial     unpark;7001 *      *      *      retrieve
     dial     7001        call   *      *      retrieve
