@@ -69,7 +69,7 @@ impl Ringing {
 
 /// The two talk to each other, and to nobody else.
 #[track_caller]
-fn assert_talk(world: &World, (one, a): (usize, CallId), (other, b): (usize, CallId)) {
+pub(in crate::flows) fn assert_talk(world: &World, (one, a): (usize, CallId), (other, b): (usize, CallId)) {
     for ((phone, call), far) in [((one, a), other), ((other, b), one)] {
         let call = world.phones[phone].call(call);
         assert!(
@@ -96,7 +96,7 @@ fn assert_refused(world: &World, phone: usize, call: CallId, status: Status, wor
 
 /// Everybody hangs up: nothing of it is left in the host.
 #[track_caller]
-fn assert_nothing_left(world: &mut World) {
+pub(in crate::flows) fn assert_nothing_left(world: &mut World) {
     for phone in 0..world.phones.len() {
         for call in 0..world.phones[phone].calls.len() {
             if world.phones[phone].calls[call].up {
