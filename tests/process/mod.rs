@@ -15,6 +15,7 @@ mod bad_input;
 mod calls;
 mod command_line;
 mod drain;
+mod lamps;
 mod logging;
 mod parks;
 mod pickups;

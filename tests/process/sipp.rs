@@ -116,6 +116,14 @@ impl Sipp {
         self.messages()
     }
 
+    /// Waits until some text has come for the `times`th time.
+    pub fn hears(&mut self, text: &str, times: usize) {
+        wait_for(&format!("{text} at {}, {times} times", self.name), || {
+            assert!(self.program.ended().is_none() || self.has_succeeded());
+            (self.messages().matches(text).count() >= times).then_some(())
+        });
+    }
+
     fn has_succeeded(&mut self) -> bool {
         let Some(status) = self.program.ended() else { return false };
         assert!(status.success(), "{} was not followed to its end: {status}", self.name);
@@ -379,6 +387,19 @@ impl Script {
         self.step(&format!("<recv request=\"NOTIFY\">{matches}</recv>"))
             .step("<Reference variables=\"told\"/>")
             .send(&format!("SIP/2.0 200 OK\n{ECHO}{EMPTY}"))
+    }
+
+    /// Subscribes to somebody's dialogs (RFC 4235), with digest, and is told that there are none.
+    pub fn watch(mut self, number: &str) -> Self {
+        let uri = format!("sip:{number}@{DOMAIN}");
+        let rest = format!("{CONTACT}Event: dialog\nAccept: application/dialog-info+xml\nExpires: 600\n");
+        let first = self.outside("SUBSCRIBE", &uri, &uri);
+        let second = self.outside("SUBSCRIBE", &uri, &uri);
+        self.send_request(&format!("{first}{rest}{EMPTY}"))
+            .receive("response=\"401\" auth=\"true\"")
+            .send_request(&format!("{second}{rest}[authentication]\n{EMPTY}"))
+            .step(&format!("<recv response=\"200\">{LEARN}</recv>"))
+            .notified("idle")
     }
 
     pub fn hang_up(mut self) -> Self {
