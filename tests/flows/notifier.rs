@@ -238,3 +238,28 @@ fn a_full_document_says_what_is_over() {
     assert_eq!(watch.history.last().map(String::as_str), Some("terminated"));
     assert!(watch.lamps.is_empty());
 }
+
+/// A phone that starts again and again has subscriptions it knows nothing of. They make room for its new ones; what is
+/// too much is refused, with a word on when to ask again.
+#[test]
+fn a_phone_that_starts_again_and_again_keeps_its_lamps() {
+    let mut world = office();
+    let [carol] = world.phones(["carol"]);
+    for _ in 0..310 {
+        world.act(carol, |phone| phone.watch("sip:bob@example.test", 3600));
+        world.run_for(Duration::from_millis(50));
+    }
+    world.run_for(seconds(2));
+    let watches = &world.phones[carol].watches;
+    assert!(watches.iter().all(|watch| watch.status == Some(Status::OK)));
+    assert_eq!(world.alive().get("lamps"), Some(&300));
+    let stored = world.store.snapshot(ROOT).records.into_keys().filter(|key| key.contains("/lamp/")).count();
+    assert_eq!(stored, 300);
+    let other = world.act(carol, |phone| phone.watch("sip:alice@example.test", 3600));
+    world.run_for(seconds(2));
+    let watch = &world.phones[carol].watches[other];
+    assert_eq!(
+        (watch.status, watch.said.join("")),
+        (Some(Status::SERVICE_UNAVAILABLE), "Retry-After: 60".into())
+    );
+}

@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
-use crate::net::{Flow, Protocol};
+use crate::net::Flow;
 use crate::sip::{Dialog, DialogId, Draft, Message, Method, Name, ServerId, Status, SubscriptionState};
 use crate::store::{Operation, Snapshot, keys};
 use crate::time::{Instant, Utc};
 
 mod asked;
 pub mod dialog_info;
+mod reach;
 
 use asked::{EXPIRES_MAX, accepts_documents, event_of, expires_of};
 pub use asked::{Refusal, is_about_dialogs};
@@ -166,15 +167,21 @@ impl Notifier {
         watcher: &str,
     ) -> Vec<Operation> {
         match self.accept(cx, request, flow, watched, watcher) {
-            Ok((record, expires)) => {
+            Ok((record, expires, forgotten)) => {
+                let mut writes = Vec::new();
+                if let Some(forgotten) = forgotten {
+                    writes.extend(self.delete(forgotten));
+                    self.forget(cx, forgotten);
+                }
                 let tag = record.dialog.local_tag.clone();
                 self.agree(cx, server, request, &tag, &record.contact, expires);
                 let id = self.insert(cx, record);
                 if expires == 0 {
                     self.end_with_next(id, "timeout");
-                    return Vec::new();
+                    return writes;
                 }
-                self.put(id).into_iter().collect()
+                writes.extend(self.put(id));
+                writes
             }
             Err(refusal) => {
                 refusal.send(cx, server, request);
@@ -190,14 +197,23 @@ impl Notifier {
         flow: Flow,
         (resource, entity): (Resource, String),
         watcher: &str,
-    ) -> Result<(Record, u32), Refusal> {
+    ) -> Result<(Record, u32, Option<LampId>), Refusal> {
         let event = event_of(request).ok_or_else(|| Refusal::new(Status::BAD_EVENT))?;
         if !accepts_documents(request) {
             return Err(Refusal::new(Status::NOT_ACCEPTABLE).with(Name::Accept, CONTENT_TYPE));
         }
         let expires = expires_of(request)?;
         let of_watcher = self.subscriptions.values().filter(|sub| sub.record.watcher == watcher).count();
-        if of_watcher >= PER_WATCHER_MAX || self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+        let full = of_watcher >= PER_WATCHER_MAX || self.subscriptions.len() >= SUBSCRIPTIONS_MAX;
+        // A phone that starts anew knows nothing of what it had subscribed to before: that makes room.
+        let same = |sub: &Subscription| {
+            sub.record.watcher == watcher
+                && sub.record.resource == resource
+                && sub.record.dialog.flow.remote == flow.remote
+        };
+        let forgotten = || self.subscriptions.iter().find(|(_, sub)| same(sub)).map(|(id, _)| *id);
+        let forgotten = if full { forgotten() } else { None };
+        if full && forgotten.is_none() {
             let refusal = Refusal::new(Status::SERVICE_UNAVAILABLE).because("Too many subscriptions");
             return Err(refusal.with(Name::RetryAfter, 60));
         }
@@ -212,7 +228,7 @@ impl Notifier {
             expires: cx.now.utc + Duration::from_secs(expires.into()),
             version: 0,
         };
-        Ok((record, expires))
+        Ok((record, expires, forgotten))
     }
 
     /// Who watches in the dialog of this request; `None`: nobody, it is no subscription of ours.
@@ -474,69 +490,6 @@ impl Notifier {
         subscription.not_before = cx.now.instant + PAUSE_AFTER_REFUSAL;
         self.remind(cx, id);
         Vec::new()
-    }
-
-    /// Whom a subscription tells, where its last request came from, and its Contact.
-    pub fn way_to(&self, id: LampId) -> Option<(&str, Flow, &str)> {
-        let record = &self.subscriptions.get(&id)?.record;
-        Some((&record.watcher, record.dialog.flow, &record.dialog.remote_target))
-    }
-
-    /// A NOTIFY could not be sent. A connection that is gone is no watcher that is gone: the one its phone is
-    /// `registered` on is tried, then where its Contact says it listens, and then it is waited for.
-    pub fn on_send_failure(&mut self, cx: &mut Core, id: LampId, registered: Option<Flow>) -> Vec<Operation> {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return Vec::new() };
-        let flow = &mut subscription.record.dialog.flow;
-        if flow.protocol == Protocol::Udp {
-            return self.on_response(cx, id, None);
-        }
-        match registered.filter(|_| flow.connection.is_some()) {
-            Some(other) if other != *flow && other.connection.is_some() => *flow = other,
-            _ if flow.connection.take().is_some() => {}
-            _ => {
-                self.cut_off.insert(id);
-            }
-        }
-        subscription.in_flight = false;
-        subscription.acknowledged = false;
-        subscription.full = true;
-        subscription.not_before = cx.now.instant;
-        if subscription.ending.is_some() {
-            self.forget(cx, id);
-        } else {
-            self.remind(cx, id);
-        }
-        Vec::new()
-    }
-
-    /// A user's phones were heard elsewhere than before: from there on they are told there.
-    pub fn follow(&mut self, watcher: &str, moved: &[(Flow, Flow)]) {
-        if moved.is_empty() {
-            return;
-        }
-        for subscription in self.subscriptions.values_mut().filter(|sub| sub.record.watcher == watcher) {
-            let flow = &mut subscription.record.dialog.flow;
-            if let Some((_, new)) = moved.iter().find(|(old, _)| old == flow) {
-                *flow = *new;
-            }
-        }
-    }
-
-    /// A user's phone has registered on this connection: what it missed is told there.
-    pub fn came_back(&mut self, cx: &mut Core, watcher: &str, flow: Flow) {
-        for id in self.cut_off.clone() {
-            let Some(subscription) = self.subscriptions.get_mut(&id) else { continue };
-            let record = &mut subscription.record;
-            let known = record.dialog.flow;
-            if record.watcher == watcher
-                && flow.connection.is_some()
-                && (known.protocol, known.remote.ip()) == (flow.protocol, flow.remote.ip())
-            {
-                record.dialog.flow = flow;
-                self.cut_off.remove(&id);
-                self.remind(cx, id);
-            }
-        }
     }
 
     /// [`Timer::LampDue`] went off.
