@@ -139,3 +139,22 @@ fn who_loses_the_other_side_to_a_transfer_is_not_kept_on_the_line() {
     world.run_for(second() * 70);
     assert!(world.alive().is_empty(), "{:?}", world.alive());
 }
+
+/// Two parks fail because the store's answers get lost, and both are written: after a restart the call is in one orbit.
+#[test]
+fn a_call_recorded_twice_is_taken_up_once() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.store_does = StoreDoes::LoseAnswer;
+    for orbit in [7001, 7002] {
+        world.act(bob, |phone| phone.refer(b, &format!("sip:{orbit}@example.test")));
+        world.run_for(second() * 10);
+    }
+    world.kill_host();
+    world.store_does = StoreDoes::WELL;
+    world.start_host();
+    world.run_for(second());
+    assert_eq!(world.occupants(), [("7002".to_owned(), "parked".to_owned())]);
+    assert!(world.phones[alice].call(a).up);
+}

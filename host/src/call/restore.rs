@@ -9,7 +9,7 @@ use super::session_timer::SessionTimer;
 use super::{Calls, OpId, Origin};
 use crate::engine::core::Core;
 use crate::media::Playlist;
-use crate::sip::Dialog;
+use crate::sip::{Dialog, DialogId};
 use crate::time::Utc;
 
 /// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
@@ -36,6 +36,13 @@ pub struct LegFacts {
     /// Whether the host has called this phone.
     #[serde(default)]
     pub rung: bool,
+}
+
+impl LegFacts {
+    /// Which dialog it is.
+    pub fn dialog(&self) -> DialogId {
+        self.dialog.id()
+    }
 }
 
 impl Calls {

@@ -432,7 +432,9 @@ impl Engine {
 
     /// The parker's phone holds on to its leg of the call that now waits in `number`.
     fn remember_parker(&mut self, near: LegId, number: Option<&str>) {
-        if let (Some(leg), Some(number)) = (self.calls.leg_mut(near), number) {
+        // Meanwhile another transfer may have given him somebody else to talk to.
+        let free = |leg: &&mut crate::call::Leg| !matches!(leg.peer, Peer::Leg(_));
+        if let (Some(leg), Some(number)) = (self.calls.leg_mut(near).filter(free), number) {
             leg.parked_in = Some(number.to_owned());
             self.parkers.insert(number.to_owned(), near);
         }

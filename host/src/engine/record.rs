@@ -89,7 +89,9 @@ impl Engine {
 
     /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
-        for call in self.orbits.restore(self.core.now, snapshot) {
+        let mut calls = self.orbits.restore(self.core.now, snapshot);
+        calls.sort_by_key(|call| std::cmp::Reverse(call.record.terms.parked_at_ms));
+        for call in calls {
             let number = call.number().to_owned();
             let Ok(facts) = serde_json::from_value::<LegFacts>(call.facts().clone()) else {
                 let detail = serde_json::json!({ "number": number });
@@ -97,6 +99,14 @@ impl Engine {
                 self.orbits.forget(self.core.now, &number);
                 continue;
             };
+            // A park that failed because the store was silent may stand there all the same, beside the one that worked.
+            let dialog = facts.dialog();
+            if self.calls.leg_named(&dialog.call_id, &dialog.local_tag, &dialog.remote_tag).is_some() {
+                let detail = serde_json::json!({ "number": number, "reason": "the same call is recorded in another orbit" });
+                self.core.event("park.lost", None, None, detail);
+                self.orbits.forget(self.core.now, &number);
+                continue;
+            }
             let playlist = Playlist { prompts: Vec::new(), then: background(&call.record.terms.music) };
             let (leg, _) = self.calls.restore(&mut self.core, facts, playlist);
             self.restoring.insert(leg, call);
