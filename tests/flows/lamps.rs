@@ -283,6 +283,27 @@ fn lamps_outlive_kill_9_policies_and_a_reloaded_plugin() {
     expect_truth(&world);
 }
 
+/// Each restart goes on from the numbers of the one before.
+#[test]
+fn lamps_outlive_one_restart_after_the_other() {
+    let mut world = open_world();
+    let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+    let lamp = world.act(carol, |phone| phone.watch("sip:bob@example.test", 3600));
+    world.run_for(seconds(2));
+    for _ in 0..3 {
+        world.kill_host();
+        world.start_host();
+        world.run_for(seconds(3));
+        let (a, _) = world.connect(alice, bob);
+        world.run_for(seconds(2));
+        assert_eq!(world.phones[carol].watches[lamp].shows(), ["confirmed <- Alice sip:alice@example.test"]);
+        world.act(alice, |phone| phone.hang_up(a));
+        world.run_for(seconds(2));
+        assert!(world.phones[carol].watches[lamp].lamps.is_empty());
+    }
+    expect_truth(&world);
+}
+
 /// The truth monitor: what a watcher was told wrongly is noticed and put right by itself.
 #[test]
 fn a_wrong_lamp_is_found_and_healed() {

@@ -81,6 +81,24 @@ fn the_ack_of_a_challenged_invite_carries_its_credentials() {
     assert!(second.is_some() && first != second, "{second:?}");
 }
 
+/// What the caller wants to keep private stays so when the INVITE is sent again (RFC 3325 §9.3), and nothing else is lost.
+#[test]
+fn an_invite_sent_again_says_all_it_said_before() {
+    let (mut world, alice, gateway) = with_gateway("");
+    world.phones[gateway].challenge = true;
+    let headers = [(Name::Privacy, "id"), (Name::Subject, "lunch"), (Name::Priority, "urgent")];
+    world.act(alice, |phone| phone.invite("sip:95551234@example.test", &headers, true));
+    world.run_for(second() * 2);
+    let g = world.phones[gateway].last();
+    let invite = &world.phones[gateway].call(g).invite;
+    assert!(invite.get(Name::ProxyAuthorization).is_some());
+    for (name, value) in headers {
+        assert_eq!(invite.get(name), Some(value), "{name}");
+        assert_eq!(invite.all(name).count(), 1, "{name}");
+    }
+    assert_eq!(invite.get(Name::MaxForwards), Some("69"));
+}
+
 #[test]
 fn a_gateway_that_insists_is_a_refusal_and_not_a_challenge_for_the_caller() {
     let (mut world, alice, gateway) = with_gateway("");

@@ -590,23 +590,11 @@ impl Calls {
         let Some(outgoing) = leg.outgoing.as_mut() else { return };
         let Some(sent) = cx.tx.request_of(outgoing.client).cloned() else { return };
         let mut draft = leg.dialog.request(Method::Invite);
-        for name in [
-            Name::MaxForwards,
-            Name::Contact,
-            Name::Allow,
-            Name::Supported,
-            Name::PAssertedIdentity,
-            Name::AlertInfo,
-            Name::HistoryInfo,
-            Name::Diversion,
-            Name::SessionExpires,
-            Name::MinSe,
-            Name::Authorization,
-            Name::ProxyAuthorization,
-        ] {
-            draft.remove(name);
-            for value in sent.all(name) {
-                draft.add(name, value);
+        draft.remove(Name::MaxForwards);
+        // Everything it said counts again, what it asked to keep private first of all (RFC 3325 §9.3).
+        for (name, value) in sent.fields() {
+            if Name::parse(name).is_none_or(|name| !NEW_IN_EACH_REQUEST.contains(&name)) {
+                draft.add_raw(name, String::from_utf8_lossy(value));
             }
         }
         if let Some(content_type) = sent.content_type() {
@@ -630,6 +618,18 @@ impl Calls {
         leg.ack_owed = None;
     }
 }
+
+/// What the dialog, the transaction and the body give each request afresh.
+const NEW_IN_EACH_REQUEST: [Name; 8] = [
+    Name::Via,
+    Name::Route,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::ContentType,
+    Name::ContentLength,
+];
 
 /// What the phones that lost are told: not a missed call (RFC 3326, Q.850 cause 26).
 pub(super) fn elsewhere() -> [String; 2] {

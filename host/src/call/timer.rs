@@ -42,6 +42,7 @@ impl Calls {
             | Timer::RingAgain(_)
             | Timer::Plugin(_)
             | Timer::Restart(_)
+            | Timer::TakeUpAgain(_)
             | Timer::LampDue(_)
             | Timer::LampExpiry(_)
             | Timer::LampCheck => {}

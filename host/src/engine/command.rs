@@ -42,10 +42,7 @@ impl Engine {
             Verb::Reserve(token, reserve) => self.orbits.reserve(now, waiter(token), flow, reserve),
             Verb::Commit(token, commit) => {
                 let leg = self.orbits.occupant(&commit.number).and_then(|occupant| occupant.leg);
-                match leg
-                    .and_then(|leg| self.calls.facts(leg))
-                    .and_then(|facts| serde_json::to_value(facts).ok())
-                {
+                match leg.and_then(|leg| self.leg_facts(leg)) {
                     Some(facts) => self.orbits.commit(now, waiter(token), flow, commit, facts),
                     None => {
                         let refusal = Refusal::new(Code::LEG_GONE, "the call has ended");
@@ -55,9 +52,7 @@ impl Engine {
             }
             Verb::Save(commit) => {
                 let leg = self.orbits.occupant(&commit.number).and_then(|occupant| occupant.leg);
-                let facts = leg
-                    .and_then(|leg| self.calls.facts(leg))
-                    .and_then(|facts| serde_json::to_value(facts).ok());
+                let facts = leg.and_then(|leg| self.leg_facts(leg));
                 self.orbits.save(now, flow, commit, facts);
             }
             Verb::Claim(token, claim) => self.orbits.claim(now, waiter(token), flow, claim),

@@ -4,6 +4,7 @@
 //! direction, the host's addresses. An orbit's dialog is the waiting call, a group's are the calls that ring its members.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use switchyard_sdk::types::Party;
 
 use super::Engine;
@@ -188,7 +189,8 @@ impl Engine {
             remote: remote.clone(),
         };
         // A phone that was rung has a dialog for each tag it answers with; one that called has one.
-        let id = |tag: &str| if leg.rung { format!("{}-{tag}", leg.id.0) } else { leg.id.0.to_string() };
+        let id =
+            |tag: &str| if leg.rung { format!("{}-{}", leg.id.0, opaque(tag)) } else { leg.id.0.to_string() };
         match leg.state {
             LegState::Ended => Vec::new(),
             LegState::Confirmed => {
@@ -270,6 +272,11 @@ impl Engine {
         let hook = format!("lamps.names.{relation}");
         self.policies.borrow_mut().decide(self.core.now, pool, &hook, args).allowed
     }
+}
+
+/// A name for a tag that says nothing of it: a dialog's id is shown to those who may not know its tags.
+fn opaque(tag: &str) -> String {
+    Sha256::digest(tag.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes away what a watcher may not see.

@@ -122,7 +122,7 @@ pub struct Engine {
     /// How often the flow of a parked call has failed.
     restarts: BTreeMap<LegId, u8>,
     /// Legs made from records, until their phones have answered: leg to orbit.
-    restoring: BTreeMap<LegId, crate::orbit::RestoredCall>,
+    restoring: BTreeMap<LegId, record::Restoring>,
     resolving: BTreeMap<QueryId, Resolving>,
     stores: BTreeMap<StoreId, StoreOwner>,
     trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
@@ -256,6 +256,7 @@ impl Engine {
                 Timer::Plugin(waiter) => self.answer(waiter, Ok(&serde_json::Value::Null)),
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),
                 Timer::Restart(leg) => self.take_up(leg),
+                Timer::TakeUpAgain(leg) => self.take_up_again(leg),
                 Timer::NoAnswer(leg) => self.nobody_answers(leg),
                 Timer::RingAgain(leg) => self.ring_again(leg),
                 Timer::LampDue(id) => self.notifier.on_due(id),

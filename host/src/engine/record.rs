@@ -1,12 +1,16 @@
 //! The store's side of the engine: writes, mirrors, and the calls that a restart takes up again.
 
+use std::time::Duration;
+
 use switchyard_sdk::types::LegId;
 
 use super::command::background;
+use super::timers::Timer;
 use super::{AdminId, Engine, Output, StoreId};
 use crate::admin::Refused;
-use crate::call::{Done, Failed, LegFacts, Rejection};
+use crate::call::{Done, Failed, LegFacts, Origin, Rejection};
 use crate::media::Playlist;
+use crate::orbit::RestoredCall;
 use crate::sip::Status;
 use crate::store::{
     Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
@@ -28,6 +32,22 @@ pub(super) enum StoreOwner {
     },
     /// Nobody: written behind.
     Nobody,
+}
+
+/// A parked call that a restart takes up, until its phone has answered.
+#[derive(Debug)]
+pub(super) struct Restoring {
+    call: RestoredCall,
+    /// How often the phone was asked.
+    attempts: u8,
+}
+
+/// How often a phone that refuses its music is asked, and the pause between.
+const ATTEMPTS_MAX: u8 = 4;
+const TAKE_UP_AGAIN: Duration = Duration::from_secs(5);
+
+fn playlist(call: &RestoredCall) -> Playlist {
+    Playlist { prompts: Vec::new(), then: background(&call.record.terms.music) }
 }
 
 impl Engine {
@@ -107,16 +127,38 @@ impl Engine {
                 self.orbits.forget(self.core.now, &number);
                 continue;
             }
-            let playlist = Playlist { prompts: Vec::new(), then: background(&call.record.terms.music) };
-            let (leg, _) = self.calls.restore(&mut self.core, facts, playlist);
-            self.restoring.insert(leg, call);
+            let (leg, _) = self.calls.restore(&mut self.core, facts, playlist(&call));
+            // The next restart must go on from the CSeq this one uses.
+            if let Some(facts) = self.leg_facts(leg) {
+                self.orbits.restoring(self.core.now, &number, facts);
+            }
+            self.restoring.insert(leg, Restoring { call, attempts: 1 });
         }
+    }
+
+    /// What a record holds of a leg.
+    pub(super) fn leg_facts(&self, leg: LegId) -> Option<serde_json::Value> {
+        self.calls.facts(leg).and_then(|facts| serde_json::to_value(facts).ok())
     }
 
     /// The phone of a recorded call has answered, or not.
     pub(super) fn restored(&mut self, leg: LegId, result: &Result<Done, Failed>) {
-        let Some(call) = self.restoring.remove(&leg) else { return };
+        let Some(Restoring { call, attempts }) = self.restoring.remove(&leg) else { return };
         let number = call.number().to_owned();
+        // A phone that has lost the call says 481 or nothing, and its leg has ended. Any other answer is about this
+        // moment: it is asked again, and in the end the call waits in silence rather than being lost.
+        if let Err(failed) = result
+            && attempts < ATTEMPTS_MAX
+        {
+            tracing::info!(
+                number,
+                why = failed.text,
+                "a parked caller's phone does not want its music back yet"
+            );
+            self.restoring.insert(leg, Restoring { call, attempts: attempts + 1 });
+            self.core.after(Timer::TakeUpAgain(leg), TAKE_UP_AGAIN);
+            return;
+        }
         let handler = self
             .orbits
             .ranges()
@@ -124,17 +166,17 @@ impl Engine {
             .map(|range| range.kind().to_owned())
             .and_then(|kind| self.plugins.for_kind(&kind));
         match (result, handler) {
-            (Ok(_), Some(instance)) => {
+            (_, Some(instance)) => {
                 let flow = self.resume(instance, call.resume(leg));
                 self.orbits.adopted(self.core.now, &number, leg, flow);
+                if let Some(facts) = self.leg_facts(leg) {
+                    self.orbits.save_leg(self.core.now, leg, facts);
+                }
                 let detail = serde_json::json!({ "number": number, "leg": leg.0 });
                 self.core.event("park.taken_up", None, None, detail);
             }
-            (outcome, _) => {
-                let why = match outcome {
-                    Ok(_) => "no plugin handles this orbit any more".to_owned(),
-                    Err(failed) => failed.text.clone(),
-                };
+            (_, None) => {
+                let why = "no plugin handles this orbit any more";
                 let detail = serde_json::json!({ "number": number, "reason": why });
                 self.core.event("park.lost", None, None, detail);
                 self.orbits.forget(self.core.now, &number);
@@ -147,9 +189,17 @@ impl Engine {
         }
     }
 
+    /// [`Timer::TakeUpAgain`] went off.
+    pub(super) fn take_up_again(&mut self, leg: LegId) {
+        if let Some(Restoring { call, .. }) = self.restoring.get(&leg) {
+            self.calls.play(&mut self.core, Origin::Restore, leg, playlist(call));
+        }
+    }
+
     /// A leg made from a record ended before its phone had answered.
     pub(super) fn restoring_ended(&mut self, leg: LegId) {
-        if let Some(call) = self.restoring.remove(&leg) {
+        self.core.timers.cancel(Timer::TakeUpAgain(leg));
+        if let Some(Restoring { call, .. }) = self.restoring.remove(&leg) {
             let detail =
                 serde_json::json!({ "number": call.number(), "reason": "the phone does not know the call" });
             self.core.event("park.lost", None, None, detail);

@@ -42,6 +42,8 @@ pub enum Timer {
     Plugin(Waiter),
     /// …give a parked call whose flow has failed to a new one.
     Restart(LegId),
+    /// …ask the phone of a parked call again that did not want its music back after a restart.
+    TakeUpAgain(LegId),
     /// …forget a transfer's subscription (RFC 6665 §4.2.2).
     Subscription(u64),
     /// …tell a watcher what has changed meanwhile (RFC 4235 §3.10).

@@ -1,6 +1,6 @@
 //! After a restart: each recorded call keeps its orbit until its leg is back, or is known to be gone.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use switchyard_sdk::ext::orbit as words;
 use switchyard_sdk::types::{Code, FlowId, LegId, Refusal};
 
@@ -69,6 +69,16 @@ impl Orbits {
         self.by_token.insert(record.token.clone(), number);
         self.lot_of(number, |lot| lot.take(number));
         self.occupants.insert(number, occupant);
+    }
+
+    /// The leg of a restored call is asked whether it is still there: how it stands from now on. Written behind.
+    pub fn restoring(&mut self, now: Now, number: &str, leg_facts: Value) {
+        let Ok(number) = Number::parse(number) else { return };
+        let Some(occupant) = self.occupants.get_mut(&number) else { return };
+        if occupant.state == State::Restored {
+            occupant.facts = leg_facts;
+            self.write(now, number);
+        }
     }
 
     /// The leg of a restored call is back, and `owner` looks after it: it is parked as before.

@@ -72,13 +72,10 @@ pub(super) fn open(path: &Path, copies: &Path) -> Result<Opened, LoadError> {
         }
     };
     fs::copy(path, &copy).map_err(|error| failed(path, error))?;
-    match open_here(&copy, &file) {
-        Ok((entry, description)) => Ok(Opened { entry, description, generation }),
-        Err(error) => {
-            let _ = fs::remove_file(&copy);
-            Err(error)
-        }
-    }
+    let opened = open_here(&copy, &file);
+    // The image stays mapped without its name, and a host whose plugins are reloaded every day does not fill its disk.
+    let _ = fs::remove_file(&copy);
+    opened.map(|(entry, description)| Opened { entry, description, generation })
 }
 
 /// Opens a library where it is, to look at it: `switchyard plugin info FILE`.

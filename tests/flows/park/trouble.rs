@@ -64,6 +64,48 @@ fn a_parked_call_survives_a_restart_of_the_host() {
     assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));
 }
 
+/// Each restart goes on from the CSeq of the one before: phones refuse what is not above it (RFC 3261 §12.2.2).
+#[test]
+fn a_parked_call_survives_one_restart_after_the_other() {
+    let Parked { mut world, number, .. } = parked();
+    for pause in [1, 5, 60] {
+        world.kill_host();
+        world.start_host();
+        world.run_for(second());
+        assert_eq!(world.occupants(), [(number.clone(), "parked".to_owned())]);
+        assert_eq!(world.streams.len(), 1, "music again");
+        // Also one that dies while the phone is being asked.
+        world.kill_host();
+        world.start_host();
+        world.kill_host();
+        world.start_host();
+        world.run_for(second() * pause);
+        assert_eq!(world.occupants(), [(number.clone(), "parked".to_owned())]);
+    }
+    assert!(world.told("park.lost").is_empty());
+}
+
+/// Only 481 and silence say that the call is gone. A phone that cannot take its music back now is asked again, and in
+/// the end its call waits in silence.
+#[test]
+fn a_phone_that_refuses_its_music_after_a_restart_stays_parked() {
+    for refusals in [2, 20] {
+        let Parked { mut world, alice, a, carol, number, .. } = parked();
+        world.phones[alice].refuse_reinvites = vec![Status::SERVICE_UNAVAILABLE; refusals];
+        world.kill_host();
+        world.start_host();
+        world.run_for(second() * 25);
+        assert_eq!(world.occupants(), [(number.clone(), "parked".to_owned())]);
+        world.phones[alice].refuse_reinvites.clear();
+        let uri = format!("sip:{number}@example.test");
+        let c = world.act(carol, |phone| phone.invite(&uri, &[], true));
+        world.run_for(second() * 3);
+        assert!(world.phones[carol].call(c).up);
+        assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.3"));
+        assert!(world.streams.is_empty());
+    }
+}
+
 /// No phantom orbit: the caller hung up while the host was down.
 #[test]
 fn a_caller_who_left_during_the_restart_leaves_a_free_orbit() {

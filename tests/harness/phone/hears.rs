@@ -61,6 +61,14 @@ impl Phone {
             self.tx.respond(self.now, server, &draft);
             return;
         }
+        // As strict as RFC 3261 §12.2.2 allows: what is out of order is not carried out.
+        if let Some(dialog) = known.and_then(|id| self.calls[id].dialog.as_mut())
+            && request.method() != Method::Ack
+            && dialog.receive(request).is_err()
+        {
+            self.tx.respond(self.now, server, &Draft::response(request, Status::SERVER_INTERNAL_ERROR));
+            return;
+        }
         let mut draft = Draft::response(request, Status::OK);
         match (request.method(), known) {
             (Method::Invite, None) if request.to_tag().is_none() => {
@@ -309,9 +317,17 @@ impl Phone {
                 draft.add(name, value);
             }
         }
-        for name in
-            [Name::ReferTo, Name::Replaces, Name::Require, Name::SessionExpires, Name::Event, Name::Accept]
-        {
+        for name in [
+            Name::ReferTo,
+            Name::Replaces,
+            Name::Require,
+            Name::SessionExpires,
+            Name::Event,
+            Name::Accept,
+            Name::Privacy,
+            Name::Subject,
+            Name::Priority,
+        ] {
             for value in sent.all(name) {
                 draft.add(name, value);
             }
