@@ -11,7 +11,7 @@ TEST_NEEDS = sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon s
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.
 .NOTPARALLEL:
-.PHONY: help run build test lint unit doctest deny bench simulate needs-build needs-test
+.PHONY: help run build test lint unit doctest deny fuzz bench simulate needs-build needs-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ doctest: needs-build
 
 deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 	$(CARGO) deny --offline --locked check --hide-inclusion-graph bans licenses sources
+
+fuzz: needs-build ## replay what fuzzing has found (fuzz/src/lib.rs says how to look for more)
+	CARGO_TARGET_DIR=target/fuzz $(CARGO) test --locked --manifest-path fuzz/Cargo.toml
 
 bench: needs-build ## what a message, a claim, a decision and a call cost
 	$(CARGO) bench --locked --workspace --bench "*"

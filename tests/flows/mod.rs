@@ -12,5 +12,6 @@ mod park;
 mod phones;
 mod pickup;
 mod session;
+mod torture;
 mod transfer;
 mod trunk;

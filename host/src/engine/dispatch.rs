@@ -7,7 +7,7 @@ use super::core::{ALLOW, Owner, SUPPORTED};
 use crate::call::check_require;
 use crate::net::Flow;
 use crate::registrar::Verdict;
-use crate::sip::{self, Draft, Failure, Message, Method, Name, ServerId, Status};
+use crate::sip::{self, Draft, Failure, Message, Method, Name, Scheme, ServerId, Status, Uri};
 
 /// Who sent a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,6 +111,7 @@ impl Engine {
             self.on_dialog_request(server, request, flow);
             return;
         }
+        let Some(uri) = self.readable(server, request) else { return };
         // An INVITE has more to be checked, and is a leg by then.
         if request.method() != Method::Invite
             && let Err(rejection) = check_require(request)
@@ -124,7 +125,7 @@ impl Engine {
             return;
         }
         match request.method() {
-            Method::Invite => self.on_invite(server, request, flow),
+            Method::Invite => self.on_invite(server, request, flow, &uri),
             Method::Register => self.on_register(server, request, flow),
             Method::Options => self.on_options(server, request),
             Method::Message => self.on_page(server, request, flow),
@@ -142,6 +143,20 @@ impl Engine {
             Method::Ack | Method::Cancel => {}
             Method::Other(_) => self.core.reply(server, request, Status::NOT_IMPLEMENTED, None),
         }
+    }
+
+    /// The Request-URI, if it is one of ours to understand.
+    fn readable(&mut self, server: ServerId, request: &Message) -> Option<Uri> {
+        let (status, reason) = match Uri::parse(request.uri()) {
+            Err(_) => (Status::BAD_REQUEST, Some("Request-URI cannot be read")),
+            // RFC 3261 §8.2.2.1.
+            Ok(uri) if matches!(uri.scheme, Scheme::Other(_)) => (Status::UNSUPPORTED_URI_SCHEME, None),
+            // RFC 3261 §19.1.1.
+            Ok(uri) if !uri.headers.is_empty() => (Status::BAD_REQUEST, Some("Headers in the Request-URI")),
+            Ok(uri) => return Some(uri),
+        };
+        self.core.reply_once(server, request, status, reason);
+        None
     }
 
     fn on_dialog_request(&mut self, server: ServerId, request: &Message, flow: Flow) {

@@ -38,14 +38,16 @@ pub(super) enum Address {
 }
 
 impl Engine {
-    pub(super) fn on_invite(&mut self, server: ServerId, request: &Message, flow: Flow) {
-        let Some(uri) = self.acceptable(server, request) else { return };
+    pub(super) fn on_invite(&mut self, server: ServerId, request: &Message, flow: Flow, uri: &Uri) {
+        if !self.acceptable(server, request, uri) {
+            return;
+        }
         let Some(sender) = self.sender(server, request, &flow) else { return };
-        let emergency = self.is_emergency(&uri);
+        let emergency = self.is_emergency(uri);
         // Nothing new begins. Who waits in an orbit can be fetched, and a call that lives may go to another phone; a
         // park is refused by the orbits, with a code that says so (CP-22).
         let continues =
-            request.get(Name::Replaces).is_some() || matches!(self.address(&uri), Address::Feature { .. });
+            request.get(Name::Replaces).is_some() || matches!(self.address(uri), Address::Feature { .. });
         if self.draining && !emergency && !continues {
             let mut draft = Draft::response(request, Status::SERVICE_UNAVAILABLE);
             let tag = self.core.fresh_tag();
@@ -90,38 +92,26 @@ impl Engine {
             }
             return;
         }
-        if !emergency && let Address::Feature { instance, service, number, token, pool } = self.address(&uri)
-        {
+        if !emergency && let Address::Feature { instance, service, number, token, pool } = self.address(uri) {
             self.dialled_feature(instance, leg, party, service, number, token, pool, request.call_id());
             return;
         }
-        self.place_call(leg, request, &uri, &party);
+        self.place_call(leg, request, uri, &party);
     }
 
-    /// The Request-URI, if it is one we can do anything with.
-    fn acceptable(&mut self, server: ServerId, request: &Message) -> Option<Uri> {
+    /// Whether its Request-URI is one we can do anything with.
+    fn acceptable(&mut self, server: ServerId, request: &Message, uri: &Uri) -> bool {
         if request.get(Name::MaxForwards).is_some_and(|v| v.trim() == "0") {
             self.core.reply_once(server, request, Status::TOO_MANY_HOPS, None);
-            return None;
+            return false;
         }
-        let Ok(uri) = Uri::parse(request.uri()) else {
-            self.core.reply_once(server, request, Status::BAD_REQUEST, Some("Request-URI cannot be read"));
-            return None;
-        };
-        match uri.scheme {
-            Scheme::Tel => Some(uri),
-            Scheme::Sip | Scheme::Sips if self.core.is_ours(&uri) => Some(uri),
-            // What is replaced says where it goes. Phones put the caller of the call they take here, who may be anybody.
-            Scheme::Sip | Scheme::Sips if request.get(Name::Replaces).is_some() => Some(uri),
-            Scheme::Sip | Scheme::Sips => {
-                self.core.reply_once(server, request, Status::NOT_FOUND, Some("Not a domain of this host"));
-                None
-            }
-            Scheme::Other(_) => {
-                self.core.reply_once(server, request, Status::UNSUPPORTED_URI_SCHEME, None);
-                None
-            }
+        // What is replaced says where it goes. Phones put the caller of the call they take here, who may be anybody.
+        let anywhere = uri.scheme == Scheme::Tel || request.get(Name::Replaces).is_some();
+        if !anywhere && !self.core.is_ours(uri) {
+            self.core.reply_once(server, request, Status::NOT_FOUND, Some("Not a domain of this host"));
+            return false;
         }
+        true
     }
 
     fn is_emergency(&self, uri: &Uri) -> bool {
