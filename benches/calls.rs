@@ -105,6 +105,11 @@ data_dir = "var"
 [sip]
 domain = "example.test"
 listen = ["udp:127.0.0.1:{sip}"]
+# One address is a thousand phones here.
+[sip.limits]
+known_per_source = 1000000
+strangers_per_source = 1000000
+strangers = 1000000
 [plugins]
 dir = "plugins"
 [policies]
