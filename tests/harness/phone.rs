@@ -129,6 +129,13 @@ pub struct Phone {
     pub offer_in_prack: Option<&'static str>,
     /// It answers no new offer before the call is answered, but refuses it.
     pub refuse_updates: Option<Status>,
+    /// It holds its answer to a new offer back until [`Phone::answer_updates`].
+    pub holds_updates: bool,
+    held_updates: Vec<(ServerId, Message)>,
+    /// Where its audio comes in.
+    pub media_port: u16,
+    /// Its 2xx to an INVITE it has answered in a reliable provisional response describes nothing.
+    pub bare_answer: bool,
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
     pub calls: Vec<Call>,
@@ -188,6 +195,10 @@ impl Phone {
             early_media: false,
             offer_in_prack: None,
             refuse_updates: None,
+            holds_updates: false,
+            held_updates: Vec::new(),
+            media_port: 20_000 + u16::from(number),
+            bare_answer: false,
             bye_on_accepted: false,
             calls: Vec::new(),
             watches: Vec::new(),
@@ -275,8 +286,7 @@ impl Phone {
     pub fn sdp(&mut self, direction: &str) -> Bytes {
         let version = self.fresh();
         let ip = self.address.ip();
-        let port = 20_000
-            + u16::from(self.address.ip().to_string().split('.').next_back().unwrap().parse::<u8>().unwrap());
+        let port = self.media_port;
         let mut text = format!(
             "v=0\r\no={} 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {}\r\n",
             self.name, self.codecs

@@ -27,6 +27,9 @@ impl Calls {
             {
                 found.push(format!("requests in dialog {} of leg {} are not for it", dialog.call_id, id.0));
             }
+            if leg.is_idle() && leg.ack_owed.is_none() && !leg.negotiation.is_stable() {
+                found.push(format!("leg {} has an offer in flight that nobody will answer", id.0));
+            }
             if self.queue.iter().filter(|operation| operation.is_on(*id)).count() > QUEUE_MAX {
                 found.push(format!("too many operations wait for leg {}", id.0));
             }

@@ -291,9 +291,13 @@ impl Calls {
         leg.session = SessionTimer::from_response(response);
         self.index(id);
         self.start_session_timer(cx, id);
+        let offer_under_way = early_tag.as_deref().is_some_and(|tag| self.early_offer_on(id, tag).is_some());
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let body = response.sdp();
         let understood = match &body {
+            // The INVITE's offer has its answer, and what is under way is answered elsewhere: whatever this 2xx
+            // describes means nothing (RFC 3261 §13.2.1).
+            _ if offer_under_way => true,
             Some(body) if outgoing.offered && leg.negotiation.has_local_offer() => {
                 leg.negotiation.remote_answer(body).is_ok()
             }
@@ -307,7 +311,7 @@ impl Calls {
             }
             None => leg.negotiation.is_stable() && leg.negotiation.remote().is_some(),
         };
-        if outgoing.offered || !understood || leg.negotiation.is_stable() {
+        if outgoing.offered || offer_under_way || !understood || leg.negotiation.is_stable() {
             self.send_ack(cx, id, cseq, None);
         } else {
             leg.ack_owed = Some(AckOwed { cseq });
@@ -342,9 +346,11 @@ impl Calls {
         }
         let Some(callee) = self.legs.get(&id) else { return };
         let Some(sdp) = callee.negotiation.remote().cloned() else { return };
+        let offer_under_way = early_tag.and_then(|tag| self.early_offer_on(id, tag));
         let Some(leg) = self.legs.get_mut(&caller) else { return };
-        let local_tag =
-            early_tag.and_then(|tag| leg.early_for(id, tag)).map(|early| early.dialog.local_tag.clone());
+        let early = early_tag.and_then(|tag| leg.early_for(id, tag));
+        let answered_reliably = early.as_ref().is_some_and(|early| early.rseq != 0);
+        let local_tag = early.map(|early| early.dialog.local_tag.clone());
         let negotiation = match &local_tag {
             Some(tag) => match leg.early_to(tag) {
                 Some(early) => &mut early.negotiation,
@@ -352,7 +358,11 @@ impl Calls {
             },
             None => &mut leg.negotiation,
         };
-        let body = if negotiation.has_remote_offer() {
+        let body = if offer_under_way.is_some() && answered_reliably {
+            // The caller has its answer. A phone that minds a description here all the same would go back to the
+            // old one after it has answered the new one.
+            Bytes::new()
+        } else if offer_under_way.is_none() && negotiation.has_remote_offer() {
             negotiation.answer_of(&sdp)
         } else if negotiation.remote().is_none() {
             negotiation.offer_of(&sdp, Directions::AsIs)
@@ -361,6 +371,9 @@ impl Calls {
         };
         self.answer_invite(cx, caller, local_tag.as_deref(), body, None);
         self.link(cx, caller, id);
+        if let Some(offer) = offer_under_way {
+            self.carry_early_offer_on(cx, offer);
+        }
         self.notify(Notice::Answered { caller, callee: id });
     }
 

@@ -256,7 +256,9 @@ impl Calls {
             let leg = self.legs.get_mut(&to.0)?;
             let (contact, update) = (leg.contact.clone(), leg.abilities.update);
             let early = self.early_dialog(to.0, &to.1)?;
-            if !early.negotiation.is_stable() || !(update || owed.is_some()) {
+            // Before its first answer there is no session that an offer could change (RFC 3311 §5.1).
+            let settled = early.negotiation.is_stable() && early.negotiation.local().is_some();
+            if !settled || !(update || owed.is_some()) {
                 return None;
             }
             let body = early.negotiation.offer_of(&sdp, Directions::AsIs);
@@ -342,6 +344,38 @@ impl Calls {
             }
         }
         true
+    }
+
+    /// The offer on its way from or to this early dialog of a branch.
+    pub(super) fn early_offer_on(&self, branch: LegId, tag: &str) -> Option<ClientId> {
+        let is_end = |(leg, t): &(LegId, String)| *leg == branch && t == tag;
+        self.early_offers
+            .iter()
+            .find(|(_, offer)| is_end(&offer.from) || is_end(&offer.to))
+            .map(|(id, _)| *id)
+    }
+
+    /// The call was answered while an offer was on its way between the early dialogs that are now the call. A 2xx to
+    /// the INVITE neither answers nor withdraws it (RFC 3261 §13.2.1, RFC 6337 §3.1.1): it is answered in the
+    /// confirmed dialogs, like one that began there.
+    pub(super) fn carry_early_offer_on(&mut self, cx: &mut Core, client: ClientId) {
+        let Some(offer) = self.early_offers.remove(&client) else { return };
+        let (from, to) = (offer.from.0, offer.to.0);
+        if let Some(leg) = self.legs.get_mut(&from) {
+            leg.request = Some((offer.server, offer.request));
+        }
+        if let Some(leg) = self.legs.get_mut(&to) {
+            leg.client = Some(client);
+        }
+        cx.hand_over(client, Owner::Update(to));
+        self.take_relay_over(cx, from, to);
+    }
+
+    /// The request that carries an offer between early dialogs goes out again, in another transaction.
+    pub fn early_offer_sent_again(&mut self, before: ClientId, now: ClientId) {
+        if let Some(offer) = self.early_offers.remove(&before) {
+            self.early_offers.insert(now, offer);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Calls {
     }
 
     /// Answers the INVITE that began `leg` with 200: its dialog is confirmed. `body` is the answer, or the offer if
-    /// the INVITE had none.
+    /// the INVITE had none; empty if both went before.
     ///
     /// `tag` is the local tag of the early dialog that becomes the call; `None` answers under the leg's own tag, so
     /// that early media answered on another branch does not bind the caller. `identity` is who the caller talks to, if
@@ -130,13 +130,14 @@ impl Calls {
             draft.add(Name::PAssertedIdentity, asserted);
         }
         leg.session.answer(&mut draft);
+        let wants_answer = !incoming.offered && !body.is_empty();
         draft.body("application/sdp", body);
         leg.await_ack = Some(AwaitAck {
             server: incoming.server,
             cseq: incoming.request.cseq().number,
             pause: T1,
             until: cx.now.instant + T1 * 64,
-            wants_answer: !incoming.offered,
+            wants_answer,
         });
         cx.timers.cancel(Timer::Provisional(id));
         cx.after(Timer::Answer(id), T1);

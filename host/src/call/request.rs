@@ -177,7 +177,10 @@ impl Calls {
         let Some((server, request)) = leg.request.take() else { return };
         let mut draft = Draft::response(&request, Status::OK);
         draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
-        leg.session.answer(&mut draft);
+        // A PRACK refreshes no session (RFC 4028 §7.4).
+        if request.method() != Method::Prack {
+            leg.session.answer(&mut draft);
+        }
         draft.body("application/sdp", body);
         cx.tx.respond(cx.now, server, &draft);
         if request.method() == Method::Invite {

@@ -168,6 +168,13 @@ impl Core {
         self.sent.get(&client).map(|sent| sent.owner)
     }
 
+    /// From now on somebody else waits for the responses of this transaction.
+    pub fn hand_over(&mut self, client: ClientId, owner: Owner) {
+        if let Some(sent) = self.sent.get_mut(&client) {
+            sent.owner = owner;
+        }
+    }
+
     /// The transaction has ended, or nobody wants to hear more of it.
     pub fn disown(&mut self, client: ClientId) {
         self.sent.remove(&client);

@@ -96,7 +96,10 @@ impl Engine {
                 self.write_behind(writes);
             }
             Owner::Nobody | Owner::Bye(_) => {
-                if why == Failure::Transport && cx.fall_back(client).is_some() {
+                if why == Failure::Transport
+                    && let Some(again) = cx.fall_back(client)
+                {
+                    self.calls.early_offer_sent_again(client, again);
                     return;
                 }
                 if !self.calls.on_early_offer_response(cx, client, None) {

@@ -121,19 +121,37 @@ impl Phone {
             }
             (Method::Message, _) => self.messages.push(String::from_utf8_lossy(&request.body()).into_owned()),
             (Method::Update | Method::Prack, Some(id)) => {
-                if let Some(offer) = request.sdp() {
-                    if let Some(status) = self.refuse_updates {
-                        self.tx.respond(self.now, server, &Draft::response(request, status));
-                        return;
+                if request.sdp().is_some() {
+                    if self.holds_updates {
+                        self.held_updates.push((server, request.clone()));
+                    } else {
+                        self.answer_update(id, server, request);
                     }
-                    let body = self.sdp(answering(request));
-                    draft.body("application/sdp", body);
-                    self.calls[id].heard = Some(String::from_utf8_lossy(&offer).into_owned());
+                    return;
                 }
             }
             (Method::Options | Method::Info, Some(_)) => {}
             (_, None) => draft = Draft::response(request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
             _ => draft = Draft::response(request, Status::NOT_IMPLEMENTED),
+        }
+        self.tx.respond(self.now, server, &draft);
+    }
+
+    /// Answers the new offers it has held back.
+    pub fn answer_updates(&mut self) {
+        for (server, request) in std::mem::take(&mut self.held_updates) {
+            if let Some(id) = self.calls.iter().position(|call| call.invite.call_id() == request.call_id()) {
+                self.answer_update(id, server, &request);
+            }
+        }
+    }
+
+    fn answer_update(&mut self, id: usize, server: ServerId, request: &Message) {
+        let mut draft = Draft::response(request, self.refuse_updates.unwrap_or(Status::OK));
+        if self.refuse_updates.is_none() {
+            let body = self.sdp(answering(request));
+            draft.body("application/sdp", body);
+            self.calls[id].heard = request.sdp().map(|offer| String::from_utf8_lossy(&offer).into_owned());
         }
         self.tx.respond(self.now, server, &draft);
     }

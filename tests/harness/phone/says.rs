@@ -70,12 +70,14 @@ impl Phone {
         let invite = self.calls[id.0].invite.clone();
         let mut draft = Draft::response(&invite, Status::OK);
         let tag = format!("{}{}", self.name, id.0);
-        let body = self.sdp(answering(&invite));
         draft
             .to_tag(&tag)
             .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(Name::Allow, ALLOW)
-            .body("application/sdp", body);
+            .add(Name::Allow, ALLOW);
+        if !self.bare_answer {
+            let body = self.sdp(answering(&invite));
+            draft.body("application/sdp", body);
+        }
         self.tx.respond(self.now, server, &draft);
         self.expect_ack(server, &invite);
         let flow = self.flow();

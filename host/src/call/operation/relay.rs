@@ -9,6 +9,18 @@ impl Calls {
         self.begin(cx, Origin::Phone, Kind::Relay { from, to, joins: false, stage: RelayStage::Asked });
     }
 
+    /// Takes over an exchange that began before the call was answered: `to` has the request already.
+    pub(in crate::call) fn take_relay_over(&mut self, cx: &mut Core, from: LegId, to: LegId) {
+        let id = OpId(cx.fresh_id());
+        for leg in [from, to] {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.busy = Some(id);
+            }
+        }
+        let kind = Kind::Relay { from, to, joins: false, stage: RelayStage::Asked };
+        self.operations.insert(id, Operation { id, origin: Origin::Phone, attempts: 0, kind });
+    }
+
     pub(in crate::call) fn step_relay(
         &mut self,
         cx: &mut Core,
