@@ -5,13 +5,17 @@ CONFIG ?= switchyard.toml
 
 # Lua is C and compiled in; Rust links with cc as well.
 BUILD_NEEDS = gcc+libc6-dev:cc
+# The store of clusters; its protocol is generated from its definition. `make build FEATURES=switchyard/etcd` has it
+# too, lint and unit always do.
+FEATURES ?=
+ETCD_NEEDS = protobuf-compiler+libprotobuf-dev:protoc
 # Real phones, a traffic generator, and ears: see tests/.
-TEST_NEEDS = sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon sox:sox tshark:tshark
+TEST_NEEDS = etcd-server:etcd sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon sox:sox tshark:tshark
 
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.
 .NOTPARALLEL:
-.PHONY: help run build test lint unit doctest deny fuzz bench simulate needs-build needs-test
+.PHONY: help run build test lint unit doctest deny fuzz bench simulate needs-build needs-etcd needs-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,23 +25,25 @@ run: build ## build, and start a host with the sample office (CONFIG=other.toml 
 
 # Release: a park costs a tenth of what it costs unoptimised, and the first build takes only a minute longer. The
 # plugins land beside the program, where the sample configuration looks for them.
-build: needs-build ## only build, optimised
-	$(CARGO) build --release --locked -p switchyard -p call-park -p group-pickup
+build: needs-build $(if $(FEATURES),needs-etcd) ## only build, optimised (FEATURES=switchyard/etcd: for clusters)
+	$(CARGO) build --release --locked -p switchyard -p call-park -p group-pickup --features "$(FEATURES)"
 
 test: needs-build needs-test lint unit doctest ## everything: format, lints, units, flows, real processes, real phones
 
-lint: needs-build
+lint: needs-build needs-etcd
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features switchyard/etcd -- -D warnings
+	$(CARGO) clippy --locked -p switchyard --lib --bins -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(MAKE) --no-print-directory deny; \
 	else echo "cargo-deny is not installed: licences are not checked (cargo install --locked cargo-deny)"; fi
 
-unit: needs-build
+unit: needs-build needs-etcd
 	@if command -v cargo-nextest >/dev/null; then \
-	  echo "$(CARGO) nextest run --locked --workspace"; $(CARGO) nextest run --locked --workspace; \
+	  echo "$(CARGO) nextest run --locked --workspace --features switchyard/etcd"; \
+	  $(CARGO) nextest run --locked --workspace --features switchyard/etcd; \
 	else \
 	  echo "cargo-nextest is not installed: cargo test does it too, a little slower"; \
-	  $(CARGO) test --locked --workspace --lib --bins --tests; \
+	  $(CARGO) test --locked --workspace --features switchyard/etcd --lib --bins --tests; \
 	fi
 
 # Examples in the documentation of what others build on.
@@ -65,6 +71,9 @@ simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 
 needs-build:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup.rs, or your distribution)" >&2; exit 1; }
 	@.ci/need $(BUILD_NEEDS)
+
+needs-etcd:
+	@.ci/need $(ETCD_NEEDS)
 
 needs-test:
 	@.ci/need $(TEST_NEEDS)

@@ -11,7 +11,8 @@ use serde_json::json;
 use switchyard_host::admin::RangeSpec;
 use switchyard_host::orbit::{OrbitOutput, Orbits, put_operation};
 use switchyard_host::plugin::{InstanceId, Waiter};
-use switchyard_host::store::{MemoryStore, Transaction};
+use switchyard_host::store::keys::host_key;
+use switchyard_host::store::{MemoryStore, Operation, Transaction};
 use switchyard_host::time::{Instant, Now, Utc};
 use switchyard_sdk::ext::orbit::{Claim, Commit, Outcome, Reserve, Terms};
 use switchyard_sdk::types::{FlowId, LegId, Party, Token};
@@ -36,7 +37,8 @@ impl Host {
             kind: "call-park".into(),
             pool: "east".into(),
         };
-        let seed = Transaction { operations: vec![put_operation(&range)], ..Transaction::default() };
+        let live = Operation::Put { key: host_key("bench"), value: "{}".into() };
+        let seed = Transaction { operations: vec![put_operation(&range), live], ..Transaction::default() };
         let mut orbits = Orbits::new("bench", ChaCha12Rng::seed_from_u64(7));
         if store.apply(&seed).is_ok() {
             orbits.load(&store.snapshot(""));

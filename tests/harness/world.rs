@@ -20,6 +20,7 @@ use switchyard_host::orbit::put_operation;
 use switchyard_host::plugin::Plugins;
 use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Message;
+use switchyard_host::store::keys::host_key;
 use switchyard_host::store::{MemoryStore, Operation, ROOT, StoreError, Transaction};
 use switchyard_host::time::{Instant, Now, Utc};
 
@@ -183,6 +184,8 @@ pool = "east"
         let put = |operation: Operation| {
             store.apply(&Transaction { operations: vec![operation], ..Transaction::default() }).unwrap();
         };
+        // As the runtime leaves the store before it makes an engine.
+        put(Operation::Put { key: host_key(&config.host.name), value: "{}".into() });
         for range in &config.orbits {
             put(put_operation(range));
         }

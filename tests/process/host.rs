@@ -62,7 +62,21 @@ impl Host {
         Self::start_as(&[], sip, more)
     }
 
+    /// The same, under another name and with its records in an etcd cluster.
+    #[cfg(feature = "etcd")]
+    pub fn start_on_etcd(name: &str, endpoints: &[String]) -> Self {
+        let store = format!("kind = \"etcd\"\nendpoints = {endpoints:?}\nlease = \"2s\"");
+        Self::start_edited(&[], |text| {
+            text.replace("kind = \"embedded\"", &store)
+                .replace("name = \"fe1\"", &format!("name = \"{name}\""))
+        })
+    }
+
     fn start_as(policies: &[(&str, &str)], sip: &str, more: &str) -> Self {
+        Self::start_edited(policies, |text| text.replace("[plugins]", &format!("{sip}\n[plugins]")) + more)
+    }
+
+    fn start_edited(policies: &[(&str, &str)], edit: impl Fn(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         std::fs::create_dir_all(dir.path().join("policies/pools")).unwrap();
@@ -74,7 +88,7 @@ impl Host {
         put_plugins(&dir.path().join("plugins"));
         for _ in 0..STARTS_MAX {
             let ports = Ports::free();
-            std::fs::write(dir.path().join("switchyard.toml"), configuration(ports, sip, more)).unwrap();
+            std::fs::write(dir.path().join("switchyard.toml"), edit(configuration(ports))).unwrap();
             let mut program = launch(dir.path());
             if wait_until_ready(ports.admin, &mut program) {
                 return Self { program, dir, ports, agent: agent() };
@@ -243,7 +257,7 @@ pub fn free_ports(count: u16) -> u16 {
     panic!("no {count} free ports in {PORTS:?}")
 }
 
-fn configuration(Ports { sip, admin, rtp }: Ports, more_sip: &str, more: &str) -> String {
+fn configuration(Ports { sip, admin, rtp }: Ports) -> String {
     let rtp_end = rtp + RTP_PORTS - 1;
     let users = USERS.map(|(name, extension, may_park)| {
         let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
@@ -260,7 +274,6 @@ data_dir = "var"
 [sip]
 domain = "{DOMAIN}"
 listen = ["udp:127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"]
-{more_sip}
 [plugins]
 dir = "plugins"
 [policies]
@@ -281,7 +294,7 @@ from = "7000"
 to = "7099"
 kind = "call-park"
 pool = "east"
-{}{more}"#,
+{}"#,
         users.concat()
     )
 }

@@ -13,6 +13,8 @@ mod sipp;
 
 mod bad_input;
 mod calls;
+#[cfg(feature = "etcd")]
+mod cluster;
 mod command_line;
 mod drain;
 mod lamps;

@@ -1,7 +1,7 @@
 //! The way from HTTP to the engine and back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -75,33 +75,48 @@ pub enum State {
     Ready,
     /// Lets calls end, takes no new parks (CP-22).
     Draining,
+    /// Up, but the store has not heard of it: calls and music go on, parks and claims are refused.
+    Fenced,
 }
 
 impl State {
-    /// `starting`, `ready`, `draining`.
+    /// `starting`, `ready`, `draining`, `fenced`.
     pub const fn name(self) -> &'static str {
         match self {
             State::Starting => "starting",
             State::Ready => "ready",
             State::Draining => "draining",
+            State::Fenced => "fenced",
         }
     }
 }
 
 /// The [`State`], shared between whoever runs the host and `/readyz`. Starts as [`State::Starting`].
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: AtomicU8,
+    fenced: AtomicBool,
+}
 
 impl Readiness {
     /// Changes it.
     pub fn set(&self, state: State) {
-        self.0.store(state as u8, Ordering::Release);
+        self.0.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Whether the store counts this host as alive. Without it calls and music go on, parks do not.
+    pub fn set_fenced(&self, fenced: bool) {
+        self.0.fenced.store(fenced, Ordering::Release);
     }
 
     /// Reads it.
     pub fn get(&self) -> State {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.state.load(Ordering::Acquire) {
             0 => State::Starting,
+            1 if self.0.fenced.load(Ordering::Acquire) => State::Fenced,
             1 => State::Ready,
             _ => State::Draining,
         }

@@ -129,6 +129,7 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
             }
         }
     }
+    report.errors.extend(config.store_files().iter().map(Finding::from));
     let data_dir = &config.host.data_dir;
     if data_dir.exists() && !data_dir.is_dir() {
         let not_a_folder = "this is not a folder (host.data_dir): nothing could be stored".to_owned();

@@ -48,7 +48,7 @@ pub(super) struct Draft {
     /// Users and the numbers they are reached at: extensions, and names that are dialled alike.
     pub reached_at: Vec<(String, Mark)>,
     pub groups: Vec<Mark>,
-    pub folders: Vec<Mark>,
+    pub paths: Vec<Mark>,
     pub enabled: Vec<Mark>,
     pub trunks: Vec<Mark>,
     pub trunk_references: Vec<Mark>,
@@ -74,7 +74,7 @@ impl Draft {
             },
             plugins: Plugins { dir: PathBuf::new(), enabled: None },
             policies: Policies { dir: PathBuf::new() },
-            store: Store { kind: StoreKind::Embedded },
+            store: Store { kind: StoreKind::Embedded, etcd: Etcd::default() },
             media: Media {
                 address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 ports: 20_000..=29_999,
@@ -105,7 +105,7 @@ impl Draft {
             extensions: Vec::new(),
             reached_at: Vec::new(),
             groups: Vec::new(),
-            folders: Vec::new(),
+            paths: Vec::new(),
             enabled: Vec::new(),
             trunks: Vec::new(),
             trunk_references: Vec::new(),
@@ -120,7 +120,7 @@ impl Draft {
         Places {
             kinds: self.ranges.iter().map(|range| place(&range.kind)).collect(),
             reached_at: self.reached_at.iter().map(|(_, mark)| place(mark)).collect(),
-            folders: self.folders.iter().map(place).collect(),
+            paths: self.paths.iter().map(place).collect(),
             enabled: self.enabled.iter().map(place).collect(),
         }
     }

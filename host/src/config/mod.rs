@@ -78,8 +78,8 @@ struct Places {
     kinds: Vec<Place>,
     /// The names and extensions of `[[users]]`.
     reached_at: Vec<Place>,
-    /// Folders.
-    folders: Vec<Place>,
+    /// Folders and files.
+    paths: Vec<Place>,
     /// The names under `plugins.enabled`.
     enabled: Vec<Place>,
 }
@@ -199,6 +199,32 @@ pub struct Policies {
 pub struct Store {
     /// Which store.
     pub kind: StoreKind,
+    /// Where it is, for [`StoreKind::Etcd`].
+    pub etcd: Etcd,
+}
+
+/// The part of `[store]` that belongs to `kind = "etcd"`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Etcd {
+    /// `http://…` or `https://…` of its members.
+    pub endpoints: Vec<String>,
+    /// Who signs the members' certificates, as a PEM file.
+    pub ca: Option<PathBuf>,
+    /// The host's own certificate and its key, as PEM files.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// How long a host that is not heard of counts as alive.
+    pub lease: Duration,
+}
+
+impl Etcd {
+    /// Long enough for an election or a restarted member, short enough for the others to take over.
+    pub const LEASE: Duration = Duration::from_secs(10);
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        Self { endpoints: Vec::new(), ca: None, identity: None, lease: Self::LEASE }
+    }
 }
 
 /// Which store a host keeps.
@@ -208,6 +234,18 @@ pub enum StoreKind {
     Embedded,
     /// Nothing outlives the process: for trying things out.
     Memory,
+    /// An etcd cluster that several hosts share.
+    Etcd,
+}
+
+impl StoreKind {
+    /// Whether other hosts use the same store.
+    pub fn is_shared(self) -> bool {
+        match self {
+            StoreKind::Embedded | StoreKind::Memory => false,
+            StoreKind::Etcd => true,
+        }
+    }
 }
 
 /// `[media]`: music and prompts.
@@ -420,6 +458,21 @@ impl Config {
         self.folder("policies.dir", &self.policies.dir)
     }
 
+    /// What is wrong with the certificates for the store.
+    pub fn store_files(&self) -> Vec<ConfigError> {
+        let etcd = &self.store.etcd;
+        let identity =
+            etcd.identity.iter().flat_map(|(cert, key)| [("store.cert", cert), ("store.key", key)]);
+        let files = etcd.ca.iter().map(|ca| ("store.ca", ca)).chain(identity);
+        files
+            .filter_map(|(key, file)| {
+                let error = std::fs::read(file).err()?;
+                let place = self.places.paths.iter().find(|place| place.error.key == key);
+                Some(self.placed(place, key, format!("{} cannot be read: {error}", file.display())))
+            })
+            .collect()
+    }
+
     fn folder(&self, key: &str, dir: &Path) -> Option<ConfigError> {
         if dir.is_dir() {
             return None;
@@ -430,7 +483,7 @@ impl Config {
         let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let near = did_you_mean(name, names.iter().map(String::as_str));
         let message = format!("there is no folder {}{near}", dir.display());
-        let place = self.places.folders.iter().find(|place| place.error.key == key);
+        let place = self.places.paths.iter().find(|place| place.error.key == key);
         Some(self.placed(place, key, message))
     }
 

@@ -125,6 +125,18 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
+    /// A key this version knows, but not here.
+    pub fn unexpected(&mut self, key: &'static str, why: &str) {
+        if let Some((span, _)) = self.get(key) {
+            self.error(span, key, why);
+        }
+    }
+
+    /// A key nobody looks at.
+    pub fn ignore(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
     /// Text, as it stands.
     pub fn text(&mut self, key: &'static str, expected: &str) -> Option<Spanned<String>> {
         let (_, value) = self.get(key)?;
@@ -315,6 +327,7 @@ impl<'a, 'i> Section<'a, 'i> {
                 let known = if near.is_empty() {
                     let mut known = self.known.clone();
                     known.sort_unstable();
+                    known.dedup();
                     format!(", expected one of {}", known.join(", "))
                 } else {
                     near

@@ -1,5 +1,7 @@
 //! Each section of the file, read into its type. What one section says about another is checked in `check`.
 
+mod store;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,7 +39,7 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     reader.draft.config.policies = Policies { dir: reader.folder(&mut section, "dir", "policies") };
     section.finish();
     let mut section = root.section("store");
-    reader.draft.config.store = store(&mut section);
+    reader.draft.config.store = reader.store(&mut section);
     section.finish();
     let mut section = root.section("media");
     reader.draft.config.media = reader.media(&mut section);
@@ -99,25 +101,6 @@ fn value<T: Default>(value: Option<Spanned<T>>) -> T {
     value.map(Spanned::into_inner).unwrap_or_default()
 }
 
-fn store(section: &mut Section<'_, '_>) -> Store {
-    let kind = section
-        .parsed("kind", "\"embedded\" or \"memory\"", |kind| match kind {
-            "embedded" => Ok(StoreKind::Embedded),
-            "memory" => Ok(StoreKind::Memory),
-            "etcd" => {
-                Err("\"etcd\" is not available in this version, expected \"embedded\" or \"memory\""
-                    .to_owned())
-            }
-            other => {
-                let near = did_you_mean(other, ["embedded", "memory"]);
-                Err(format!("expected \"embedded\" or \"memory\", found {other:?}{near}"))
-            }
-        })
-        .map_or(StoreKind::Embedded, Spanned::into_inner);
-    section.unavailable("endpoints", "it belongs to kind = \"etcd\"; the embedded store needs none");
-    Store { kind }
-}
-
 /// A host that still waits after a day waits for a call nobody will end.
 const DRAIN_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -131,7 +114,7 @@ impl Reader {
     fn folder(&mut self, section: &mut Section<'_, '_>, key: &'static str, default: &str) -> PathBuf {
         let path = section.parsed(key, "a folder", text);
         if let Some(path) = &path {
-            self.draft.folders.push(Mark::of(section, key, path));
+            self.draft.paths.push(Mark::of(section, key, path));
         }
         self.folder.join(path.map_or_else(|| default.to_owned(), Spanned::into_inner))
     }

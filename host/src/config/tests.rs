@@ -240,9 +240,6 @@ fn what_this_version_lacks_is_refused_by_name() {
 domain = "example.test"
 listen = ["ws:127.0.0.1:8081"]
 tls = { cert = "a", key = "b" }
-[store]
-kind = "etcd"
-endpoints = ["http://127.0.0.1:2379"]
 [cluster]
 listen = "tls:127.0.0.1:5071"
 [media]
@@ -255,12 +252,10 @@ register = true
         expect![[r#"
             etc/switchyard.toml:4:11: sip.listen: ws is not available in this version; use udp or tcp
             etc/switchyard.toml:5:1: sip.tls: not available in this version; listen on udp or tcp
-            etc/switchyard.toml:7:8: store.kind: "etcd" is not available in this version, expected "embedded" or "memory"
-            etc/switchyard.toml:8:1: store.endpoints: not available in this version; it belongs to kind = "etcd"; the embedded store needs none
-            etc/switchyard.toml:9:2: cluster: not available in this version; a host works alone; leave [cluster] out
-            etc/switchyard.toml:12:1: media.relay: not available in this version; media goes phone to phone; leave it out
-            etc/switchyard.toml:15:6: trunks[0].to: sips: is not available in this version; use sip:
-            etc/switchyard.toml:16:1: trunks[0].register: not available in this version; a trunk is known by its peers; it does not register
+            etc/switchyard.toml:6:2: cluster: not available in this version; a host works alone; leave [cluster] out
+            etc/switchyard.toml:9:1: media.relay: not available in this version; media goes phone to phone; leave it out
+            etc/switchyard.toml:12:6: trunks[0].to: sips: is not available in this version; use sip:
+            etc/switchyard.toml:13:1: trunks[0].register: not available in this version; a trunk is known by its peers; it does not register
         "#]],
     );
 }
@@ -500,10 +495,10 @@ fn a_file_that_is_not_there_says_how_to_name_another() {
 #[test]
 fn columns_count_characters() {
     check(
-        "[host]\nname = \"fe1\" # ü\n\"ü\" = 1 # é\n[sip]\ndomain=\"d\"\nlisten=\"udp:127.0.0.1:5060\"\n[store]\nkind = 'ü'",
+        "[host]\nname = \"fe1\" # ü\n\"ü\" = 1 # é\n[sip]\ndomain=\"d\"\nlisten=\"udp:127.0.0.1:5060\"\n[[pools]]\nname = 'ü '",
         expect![[r#"
             etc/switchyard.toml:3:1: host.ü: unknown key, expected one of data_dir, drain_max, name, pool
-            etc/switchyard.toml:8:8: store.kind: expected "embedded" or "memory", found "ü"
+            etc/switchyard.toml:8:8: pools[0].name: expected a name of letters, digits, "-", "_", "." or "+", at most 64, found "ü "
         "#]],
     );
 }
@@ -611,6 +606,75 @@ redirection = "histroy-info"
         etc/switchyard.toml:14:17: users[0].pickup_group: "*101" lies in no range, expected one of kind group-pickup (GCP-04)
         etc/switchyard.toml:18:18: users[1].private_number: "1002" is taken by users[0].extension in line 9
         etc/switchyard.toml:22:15: trunks[0].redirection: expected "history-info" or "diversion", found "histroy-info", did you mean history-info?
+    "#]],
+    );
+}
+
+#[cfg(not(feature = "etcd"))]
+#[test]
+fn a_store_this_program_was_built_without_is_refused_by_name() {
+    check(
+        &format!("{LEAST}[store]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n"),
+        expect![[r#"
+            etc/switchyard.toml:6:1: store.kind: not available in this version; this program was built without etcd; build it with --features etcd
+        "#]],
+    );
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_shared_store_is_described_in_full() {
+    let config = read(&format!(
+        "{LEAST}[store]\nkind = \"etcd\"\nendpoints = [\"https://10.0.0.1:2379/\", \"https://[2001:db8::1]:2379\"]\nca = \"tls/ca.pem\"\n\
+         cert = \"tls/fe1.pem\"\nkey = \"tls/fe1.key\"\nlease = \"5s\"\n"
+    ));
+    let path = |name: &str| PathBuf::from("etc/tls").join(name);
+    let etcd = Etcd {
+        endpoints: vec!["https://10.0.0.1:2379".into(), "https://[2001:db8::1]:2379".into()],
+        ca: Some(path("ca.pem")),
+        identity: Some((path("fe1.pem"), path("fe1.key"))),
+        lease: Duration::from_secs(5),
+    };
+    assert_eq!(config.store, Store { kind: StoreKind::Etcd, etcd });
+    let wrong: Vec<String> = config.store_files().iter().map(ToString::to_string).collect();
+    assert_eq!(wrong.len(), 3);
+    assert!(wrong[0].contains("store.ca: etc/tls/ca.pem cannot be read"), "{wrong:?}");
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn what_is_wrong_with_a_shared_store_is_said_where_it_stands() {
+    check(
+        &format!(
+            "{LEAST}[store]\nkind = \"etcd\"\nendpoint = \"http://127.0.0.1:2379\"\nlease = \"1s\"\ncert = \"a.pem\"\n"
+        ),
+        expect![[r#"
+            etc/switchyard.toml:5:2: store.endpoints: missing, expected a list of addresses such as "http://10.0.0.1:2379"
+            etc/switchyard.toml:7:1: store.endpoint: unknown key, did you mean endpoints?
+            etc/switchyard.toml:8:9: store.lease: expected a time from 2s to 1m, found "1s"
+            etc/switchyard.toml:9:8: store.key: missing: cert and key go together
+        "#]],
+    );
+    check(
+        &format!(
+            "{LEAST}[store]\nkind = \"etcd\"\nendpoints = [\"127.0.0.1:2379\", \"http://127.0.0.1\"]\nca = \"a.pem\"\n"
+        ),
+        expect![[r#"
+            etc/switchyard.toml:7:14: store.endpoints: expected an address such as "http://10.0.0.1:2379", found "127.0.0.1:2379"
+            etc/switchyard.toml:7:32: store.endpoints: expected an address such as "http://10.0.0.1:2379", found "http://127.0.0.1"
+        "#]],
+    );
+    check(
+        &format!("{LEAST}[store]\nkind = \"embeded\"\nlease = \"5s\"\n"),
+        expect![[r#"
+        etc/switchyard.toml:6:8: store.kind: expected "embedded" or "memory" or "etcd", found "embeded", did you mean embedded?
+        etc/switchyard.toml:7:1: store.lease: it belongs to kind = "etcd"; leave it out
+    "#]],
+    );
+    check(
+        &format!("{LEAST}[store]\nkind = \"etdc\"\n"),
+        expect![[r#"
+        etc/switchyard.toml:6:8: store.kind: expected "embedded" or "memory" or "etcd", found "etdc", did you mean etcd?
     "#]],
     );
 }

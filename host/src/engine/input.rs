@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::admin::Request as AdminRequest;
 use crate::net::{ConnectionId, Flow, Protocol};
 use crate::policy::Bundle;
-use crate::store::{Change, Outcome, StoreError};
+use crate::store::{Change, Outcome, Standing, StoreError};
 
 /// Something happened outside.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum Input {
     },
     /// Somebody changed a record we mirror (users, ranges, pools), ourselves included.
     StoreChanged(Change),
+    /// How this host stands with the store has changed.
+    Standing(Standing),
     /// The media service says something.
     Media(crate::media::Event),
     /// A candidate policy was read from the disk. The engine takes it over, or refuses it as a whole.

@@ -235,6 +235,7 @@ impl Engine {
             Input::Resolved { query, targets } => self.resolved(query, &targets),
             Input::Stored { request, result } => self.stored(request, result),
             Input::StoreChanged(change) => self.store_changed(&change),
+            Input::Standing(standing) => self.stands(standing),
             Input::Media(event) => self.calls.on_media(&mut self.core, &event),
             Input::Policy(bundle) => self.replace_policies(bundle),
             Input::PluginWake(instance) => self.plugins.wake(now, instance),

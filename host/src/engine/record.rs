@@ -13,7 +13,7 @@ use crate::media::Playlist;
 use crate::orbit::RestoredCall;
 use crate::sip::Status;
 use crate::store::{
-    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
+    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, Standing, StoreError, Transaction,
 };
 
 /// Who waits for an answer of the store.
@@ -107,9 +107,20 @@ impl Engine {
         }
     }
 
+    /// This host may write parked calls and decide who gets them, or not (design.md §8, fencing).
+    pub(super) fn stands(&mut self, standing: Standing) {
+        let (what, code) = match standing {
+            Standing::Live { .. } => ("host.live", None),
+            Standing::Lapsed => ("host.fenced", Some(35104)),
+        };
+        self.core.event(what, code, None, serde_json::Value::Null);
+        self.orbits.set_standing(self.core.now, standing);
+    }
+
     /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
-        let mut calls = self.orbits.restore(self.core.now, snapshot);
+        let alone = !self.config.store.kind.is_shared();
+        let mut calls = self.orbits.restore(self.core.now, snapshot, alone);
         calls.sort_by_key(|call| std::cmp::Reverse(call.record.terms.parked_at_ms));
         for call in calls {
             let number = call.number().to_owned();

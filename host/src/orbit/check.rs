@@ -105,7 +105,8 @@ impl Orbits {
             demand(known, format_args!("{waiter:?} waits for {}, which is vacant", wait.number));
             let timely = match wait.what {
                 Await::Claim { .. } => occupant.is_some_and(|o| {
-                    matches!(o.state, State::Reserved | State::Storing { .. } | State::Restored)
+                    let undecided = matches!(o.state, State::Parked) && !self.ledger.is_live();
+                    undecided || matches!(o.state, State::Reserved | State::Storing { .. } | State::Restored)
                 }),
                 Await::Commit => occupant.is_some_and(|o| matches!(o.state, State::Storing { .. })),
                 Await::Settled => occupant.is_some_and(|o| matches!(o.state, State::Connecting { .. })),

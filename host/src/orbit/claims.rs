@@ -9,6 +9,7 @@ use switchyard_sdk::types::{Code, FlowId, Party, Refusal};
 use super::number::Number;
 use super::occupant::{Occupant, State};
 use super::orbits::{Orbits, Timer, label};
+use super::parking::STORE_WAIT;
 use crate::plugin::Waiter;
 use crate::time::{Instant, Now};
 
@@ -61,6 +62,10 @@ fn lost(now: Now, claimant: &Party, at: Instant) -> Refusal {
     Refusal::new(Code::LOST_CLAIM, format!("taken by {} {ago:.1} s ago", claimant.label()))
 }
 
+fn store_away() -> Refusal {
+    Refusal::new(Code::STORE_AWAY, "the store is away, so nobody can say who gets this call")
+}
+
 fn vacant(number: Number) -> Refusal {
     Refusal::new(Code::VACANT, format!("no call waits in {number}"))
 }
@@ -79,6 +84,12 @@ impl Orbits {
         };
         let Some(occupant) = self.occupants.get(&named) else { return };
         match occupant.state {
+            // Others may think this host dead, and decide themselves.
+            State::Parked if !self.ledger.is_live() => {
+                let until = now.instant + STORE_WAIT;
+                let what = Await::Claim { claim: Box::new(claim), until };
+                self.wait(waiter, Wait { flow, number: named, what });
+            }
             State::Parked => {
                 let claimed = self.win(now, named, claim.claimant, Some(flow));
                 self.answer(waiter, claimed);
@@ -179,6 +190,7 @@ impl Orbits {
             return Err(self.won.get(&number).map_or_else(|| vacant(number), |won| won.refusal(now)));
         };
         match &occupant.state {
+            State::Parked if !self.ledger.is_live() => Err(store_away()),
             State::Parked => self.win(now, number, claimant, flow).map(|_| ()),
             State::Connecting { claimant, since, .. } => Err(lost(now, claimant, *since)),
             State::Reserved | State::Storing { .. } | State::Restored => Err(vacant(number)),
@@ -393,6 +405,7 @@ impl Orbits {
             Some(State::Restored) => {
                 Refusal::new(Code::RETRIEVE_FAILED, format!("the call in {number} is not back yet"))
             }
+            Some(State::Parked) if !self.ledger.is_live() => store_away(),
             Some(State::Reserved | State::Parked | State::Connecting { .. }) | None => {
                 Refusal::new(Code::VACANT, format!("no call waits in {number} yet"))
             }

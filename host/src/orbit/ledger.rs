@@ -4,6 +4,9 @@
 //! transaction under way, and steps from one to the other. So saves coalesce by themselves, a write that was given
 //! up undoes itself when its late answer comes, and a lost answer is settled by reading: an expectation that fails
 //! shows the record.
+//!
+//! Every write also expects that this life of the host still counts, and that the pool's epoch is the known one
+//! ([`Fence`]). While the host is not live nothing is written; when it is again, each record is looked at first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -13,7 +16,9 @@ use bytes::Bytes;
 use super::number::Number;
 use super::record::Record;
 use crate::store::keys::orbit_key;
-use crate::store::{self, Durability, Expect, Operation, Outcome, StoreError, Transaction};
+use crate::store::{
+    self, Change, Durability, Expect, Fence, Operation, Outcome, Snapshot, Standing, StoreError, Transaction,
+};
 use crate::time::{Instant, Now};
 
 /// First pause after a store that did not answer; doubles up to [`RETRY_MAX`].
@@ -25,6 +30,7 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     host: String,
+    fence: Fence,
     entries: BTreeMap<Number, Entry>,
     tickets: BTreeMap<u64, Number>,
     last_ticket: u64,
@@ -35,6 +41,8 @@ pub(super) struct Ledger {
 
 #[derive(Debug)]
 struct Entry {
+    /// Whose epoch the record depends on.
+    pool: String,
     stored: Stored,
     /// The value and its version; `None`: no record is wanted.
     wanted: Option<(u64, Bytes)>,
@@ -71,17 +79,58 @@ pub(super) enum Settled {
     Foreign(Number),
     /// The store will never take this write.
     Refused(Number, StoreError),
+    /// The pool's epoch has moved on: others decide about its calls now.
+    Outdated(Number),
 }
 
 impl Ledger {
     pub(super) fn new(host: &str) -> Self {
-        Ledger { host: host.to_string(), ..Ledger::default() }
+        Ledger { host: host.to_string(), fence: Fence::new(host), ..Ledger::default() }
+    }
+
+    /// Takes over what the store says about this host and the pools' epochs.
+    pub(super) fn load(&mut self, snapshot: &Snapshot) {
+        self.fence.load(snapshot);
+    }
+
+    /// Follows a change of the store: epochs.
+    pub(super) fn apply(&mut self, change: &Change) {
+        self.fence.apply(&change.key, change.record.as_ref());
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.fence.is_live()
+    }
+
+    /// A pool's epoch, which a record of one of its calls carries.
+    pub(super) fn epoch(&self, pool: &str) -> u64 {
+        self.fence.epoch(pool)
+    }
+
+    /// The host lives, or not. What happened to its records while it did not is read before anything is written.
+    pub(super) fn set_standing(&mut self, now: Now, standing: Standing) {
+        self.fence.set_standing(standing);
+        if !self.fence.is_live() {
+            return;
+        }
+        let numbers: Vec<Number> = self.entries.keys().copied().collect();
+        for number in numbers {
+            if let Some(entry) = self.entries.get_mut(&number) {
+                // A new call has nothing in the store yet, as far as anybody knows.
+                if entry.stored != Stored::Absent {
+                    entry.stored = Stored::Unknown;
+                }
+            }
+            self.hurry(number);
+            self.step(now, number);
+        }
     }
 
     /// Wants a new call's record stored; [`Settled::Created`] follows unless it is deleted before.
-    pub(super) fn create(&mut self, now: Now, number: Number, value: Bytes) {
+    pub(super) fn create(&mut self, now: Now, number: Number, pool: &str, value: Bytes) {
         let version = self.next_version();
-        let entry = self.entries.entry(number).or_insert_with(|| Entry::new(Stored::Absent));
+        let entry = self.entries.entry(number).or_insert_with(|| Entry::new(pool, Stored::Absent));
+        entry.pool = pool.to_owned();
         entry.wanted = Some((version, value));
         entry.creating = Some(version);
         // A new call is worth asking at once, even if the store just failed an old one.
@@ -110,9 +159,9 @@ impl Ledger {
     }
 
     /// Takes over a record found in the store.
-    pub(super) fn found(&mut self, number: Number, value: Bytes, revision: u64) {
+    pub(super) fn found(&mut self, number: Number, pool: &str, value: Bytes, revision: u64) {
         let version = self.next_version();
-        let mut entry = Entry::new(Stored::At(revision));
+        let mut entry = Entry::new(pool, Stored::At(revision));
         entry.wanted = Some((version, value));
         entry.written = version;
         self.entries.insert(number, entry);
@@ -129,6 +178,15 @@ impl Ledger {
         let entry = self.entries.get_mut(&number)?;
         let flight = entry.in_flight.take()?;
         let settled = match result {
+            Ok(Outcome::Conflict { current }) if entry.holds(flight, number, &current) => {
+                if !self.fence.knows_host(&current) {
+                    // Whoever keeps the host's record will notice, and tell how it stands now.
+                    self.pause(now, number);
+                    return None;
+                }
+                self.entries.remove(&number);
+                return Some(Settled::Outdated(number));
+            }
             Ok(outcome) => {
                 entry.pause = RETRY_FIRST;
                 entry.take(&self.host, number, flight, outcome)
@@ -137,12 +195,9 @@ impl Ledger {
                 self.entries.remove(&number);
                 return Some(Settled::Refused(number, error));
             }
-            Err(StoreError::Unavailable(_) | StoreError::Damaged(_)) => {
+            Err(StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Taken(_)) => {
                 entry.stored = Stored::Unknown;
-                let at = now.instant + entry.pause;
-                entry.retry = Some(at);
-                entry.pause = (entry.pause * 2).min(RETRY_MAX);
-                self.retries.insert((at, number));
+                self.pause(now, number);
                 return None;
             }
         };
@@ -193,6 +248,15 @@ impl Ledger {
         self.last_version
     }
 
+    /// Tries again later.
+    fn pause(&mut self, now: Now, number: Number) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let at = now.instant + entry.pause;
+        entry.retry = Some(at);
+        entry.pause = (entry.pause * 2).min(RETRY_MAX);
+        self.retries.insert((at, number));
+    }
+
     /// Cancels a pause.
     fn hurry(&mut self, number: Number) {
         if let Some(entry) = self.entries.get_mut(&number)
@@ -209,7 +273,8 @@ impl Ledger {
             return;
         }
         let key = orbit_key(&number.to_string());
-        let (flight, transaction) = match (entry.stored, &entry.wanted) {
+        let fence = self.fence.expectations(&entry.pool);
+        let (flight, mut transaction) = match (entry.stored, &entry.wanted) {
             (Stored::Absent, None) => {
                 self.entries.remove(&number);
                 return;
@@ -232,6 +297,11 @@ impl Ledger {
                 (Flight::Put { version: *version }, transaction)
             }
         };
+        // What is stored is of interest only to one who may write.
+        let Some(fence) = fence else { return };
+        if flight != Flight::Look {
+            transaction.expect.extend(fence);
+        }
         entry.in_flight = Some(flight);
         self.last_ticket += 1;
         self.tickets.insert(self.last_ticket, number);
@@ -240,8 +310,9 @@ impl Ledger {
 }
 
 impl Entry {
-    fn new(stored: Stored) -> Self {
+    fn new(pool: &str, stored: Stored) -> Self {
         Entry {
+            pool: pool.to_owned(),
             stored,
             wanted: None,
             written: 0,
@@ -261,6 +332,18 @@ impl Entry {
         done && self.in_flight.is_none()
     }
 
+    /// Whether the record stands as the write expected, so that it was something else that did not.
+    fn holds(&self, flight: Flight, number: Number, current: &[(String, Option<store::Record>)]) -> bool {
+        let key = orbit_key(&number.to_string());
+        let found = current.iter().find(|(name, _)| *name == key).and_then(|(_, record)| record.as_ref());
+        let found = found.map(|record| record.revision);
+        match (flight, self.stored) {
+            (Flight::Look, _) | (_, Stored::Unknown) => false,
+            (Flight::Put { .. } | Flight::Delete, Stored::Absent) => found.is_none(),
+            (Flight::Put { .. } | Flight::Delete, Stored::At(revision)) => found == Some(revision),
+        }
+    }
+
     fn take(&mut self, host: &str, number: Number, flight: Flight, outcome: Outcome) -> Option<Settled> {
         match (flight, outcome) {
             (Flight::Put { version }, Outcome::Committed { revision }) => {
@@ -273,7 +356,8 @@ impl Entry {
             }
             (Flight::Delete | Flight::Look, Outcome::Committed { .. }) => self.stored = Stored::Absent,
             (Flight::Put { .. } | Flight::Delete | Flight::Look, Outcome::Conflict { current }) => {
-                match current.into_iter().find_map(|(_, record)| record) {
+                let key = orbit_key(&number.to_string());
+                match current.into_iter().find(|(name, _)| *name == key).and_then(|(_, record)| record) {
                     None => self.stored = Stored::Absent,
                     Some(record) if is_ours(host, &record) => {
                         self.stored = Stored::At(record.revision);

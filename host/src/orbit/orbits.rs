@@ -15,7 +15,7 @@ use super::number::Number;
 use super::occupant::{Occupant, State};
 use super::ranges::Ranges;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
-use crate::store::{Outcome, StoreError, Transaction};
+use crate::store::{Outcome, Standing, StoreError, Transaction};
 use crate::time::{Instant, Now};
 use crate::tracked::Tracked;
 
@@ -275,6 +275,9 @@ impl Orbits {
                 self.is_foreign(number);
                 (number, Refusal::new(Code::OCCUPIED, format!("a call waits in {number} already")))
             }
+            Some(Settled::Outdated(number)) => {
+                (number, Refusal::new(Code::FENCED, "others decide about the calls of this pool now"))
+            }
             Some(Settled::Refused(number, error)) => (number, Refusal::new(Code::GENERAL, error.to_string())),
         };
         match self.occupants.get(&number).map(|occupant| &occupant.state) {
@@ -284,6 +287,18 @@ impl Orbits {
                 // The call itself is here and well; only its record is not ours any more.
                 let detail = json!({ "why": refusal.text });
                 self.event("orbit.record_lost", Some(refusal.code), &number.to_string(), detail);
+            }
+        }
+    }
+
+    /// How this host stands with the store. While it has lapsed nothing is stored and no claim is decided; what waits
+    /// for that is refused after a while, or served when the host is live again.
+    pub fn set_standing(&mut self, now: Now, standing: Standing) {
+        self.ledger.set_standing(now, standing);
+        if self.ledger.is_live() {
+            let parked: Vec<Number> = self.occupants.keys().copied().collect();
+            for number in parked {
+                self.serve_waiting_claims(now, number);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::plugin::{InstanceId, Waiter};
 use crate::time::Now;
 
 /// A park waits this long for the store; then its caller stays with the parker (35105).
-const STORE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const STORE_WAIT: Duration = Duration::from_secs(5);
 /// The plugin's part of a record may have this many bytes of JSON.
 const PLUGIN_STATE_MAX: usize = 1024;
 /// 80 bits: nobody guesses it while a call is parked.
@@ -142,10 +142,11 @@ impl Orbits {
                 let Some(occupant) = self.occupants.get_mut(&number) else { return };
                 occupant.state = State::Storing { until };
                 let stay = occupant.stay;
-                let record = Record::of(&self.host, occupant).to_bytes();
+                let pool = occupant.pool.clone();
+                let record = Record::of(&self.host, self.ledger.epoch(&pool), occupant).to_bytes();
                 self.timers.insert((until, Timer::Store(number, stay)));
                 self.wait(waiter, Wait { flow, number, what: Await::Commit });
-                self.ledger.create(now, number, record);
+                self.ledger.create(now, number, &pool, record);
             }
             Err((number, refusal)) => {
                 let detail = json!({ "verb": "commit", "why": refusal.text });
@@ -244,7 +245,7 @@ impl Orbits {
     /// Brings the record up to what is true here, when the store has time.
     pub(super) fn write(&mut self, now: Now, number: Number) {
         let Some(occupant) = self.occupants.get(&number) else { return };
-        let record = Record::of(&self.host, occupant).to_bytes();
+        let record = Record::of(&self.host, self.ledger.epoch(&occupant.pool), occupant).to_bytes();
         self.ledger.update(now, number, record);
     }
 

@@ -24,6 +24,9 @@ pub struct Record {
     pub range: String,
     /// The range's pool.
     pub pool: String,
+    /// The pool's epoch when the record was written.
+    #[serde(default)]
+    pub epoch: u64,
     /// The range's kind.
     pub kind: String,
     /// The call's token.
@@ -49,7 +52,7 @@ enum RecordState {
 }
 
 impl Record {
-    pub(super) fn of(host: &str, occupant: &Occupant) -> Record {
+    pub(super) fn of(host: &str, epoch: u64, occupant: &Occupant) -> Record {
         Record {
             version: VERSION,
             host: host.to_string(),
@@ -57,6 +60,7 @@ impl Record {
             number: occupant.number.to_string(),
             range: occupant.range.clone(),
             pool: occupant.pool.clone(),
+            epoch,
             kind: occupant.kind.clone(),
             token: occupant.token.clone(),
             parked: occupant.parked.clone(),

@@ -13,10 +13,10 @@ use crate::store::keys::Key;
 use crate::time::{Now, Utc};
 
 impl Orbits {
-    /// Takes every recorded call over. Each holds its orbit, without a leg, until [`adopted`](Self::adopted) or
-    /// [`forget`](Self::forget). A record that cannot be read blocks its orbit and is left alone: a later
-    /// version may have written it.
-    pub fn restore(&mut self, now: Now, snapshot: &Snapshot) -> Vec<RestoredCall> {
+    /// Takes every recorded call over; where other hosts use the store as well (not `alone`), those this host wrote. Each
+    /// holds its orbit, without a leg, until [`adopted`](Self::adopted) or [`forget`](Self::forget). A record that
+    /// cannot be read blocks its orbit and is left alone: a later version may have written it.
+    pub fn restore(&mut self, now: Now, snapshot: &Snapshot, alone: bool) -> Vec<RestoredCall> {
         let mut calls = Vec::new();
         for (key, stored) in &snapshot.records {
             let Some(Key::Orbit(text)) = Key::parse(key) else { continue };
@@ -29,8 +29,9 @@ impl Orbits {
                 same.then_some(record).ok_or_else(|| "it names another orbit".to_string())
             });
             match read {
+                Ok(record) if !alone && record.host != self.host => self.is_foreign(number),
                 Ok(record) => {
-                    self.ledger.found(number, stored.value.clone(), stored.revision);
+                    self.ledger.found(number, &record.pool, stored.value.clone(), stored.revision);
                     self.hold_restored(now, number, &record);
                     calls.push(RestoredCall { record });
                 }

@@ -26,6 +26,7 @@ impl Orbits {
 
     /// Takes over the stored ranges and users' numbers. Ranges that cannot be are left out and reported.
     pub fn load(&mut self, snapshot: &Snapshot) -> Vec<RangeError> {
+        self.ledger.load(snapshot);
         let errors = self.ranges.load(snapshot);
         self.lay_out();
         errors
@@ -45,6 +46,7 @@ impl Orbits {
             }
             return Ok(());
         }
+        self.ledger.apply(change);
         if self.ranges.apply(change)? {
             self.lay_out();
         }

@@ -30,6 +30,7 @@ pub fn greeting(config: &Config, listeners: &[Listener], plugins: &[String], sna
     let store = match config.store.kind {
         StoreKind::Embedded => config.host.data_dir.display().to_string(),
         StoreKind::Memory => "in memory: nothing outlives the process".to_owned(),
+        StoreKind::Etcd => format!("etcd at {}", config.store.etcd.endpoints.join(", ")),
     };
     line("store", store);
 

@@ -23,6 +23,7 @@ mod reload;
 mod run;
 mod seed;
 mod signals;
+mod standing;
 mod storing;
 
 pub use clock::Clock;

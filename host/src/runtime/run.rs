@@ -23,7 +23,7 @@ use super::lost_lines::LostLines;
 use super::policies::{self, Reread};
 use super::seed::{Seeded, seed};
 use super::signals::{Asked, Signals};
-use super::{Hands, descriptors, naming, reload, storing};
+use super::{Hands, descriptors, naming, reload, standing, storing};
 use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Service, State};
 use crate::config::{Config, StoreKind};
 use crate::engine::{Engine, Input, Options};
@@ -71,6 +71,22 @@ pub enum RunError {
     /// The store's file.
     #[error("{0}")]
     StoreFile(#[from] OpenError),
+    /// A certificate or key for the store.
+    #[error("{} cannot be read: {error}", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Who this host is.
+    #[error("{}: {error}", path.display())]
+    Identity {
+        /// The data folder.
+        path: PathBuf,
+        /// Why it cannot be told from another host.
+        error: io::Error,
+    },
     /// The store's contents.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -142,6 +158,8 @@ struct Host {
     dns: Dns,
     streams: Streams,
     store: OpenStore,
+    /// Keeps other processes away from the data folder.
+    _lock: std::fs::File,
     stop: CancellationToken,
     ended: oneshot::Receiver<Ended>,
 }
@@ -158,9 +176,13 @@ async fn start(
     let signals = Signals::new().map_err(system("signals"))?;
     let clock = Clock::start();
     let (inbox, arrivals) = inbox();
-    let store = OpenStore::open(config)?;
+    let store = OpenStore::open(config).await?;
+    let (identity, lock) = standing::identity(&config.host.name, &config.host.data_dir)
+        .map_err(|error| RunError::Identity { path: config.host.data_dir.clone(), error })?;
+    let standing = store.store.enlist(&identity).await?;
     tell_seeded(&seed(&*store.store, config).await?);
-    let snapshot = storing::mirror(&store.store, &inbox.waiting).await?;
+    let shared = config.store.kind.is_shared();
+    let snapshot = storing::mirror(&store.store, shared, &inbox.waiting).await?;
     let bundle = Arc::new(Bundle::read(&config.policies.dir).map_err(RunError::Policies)?);
     let media = start_media(config, &inbox)?;
     let streams = Streams::new(tokio::runtime::Handle::current(), inbox.waiting.clone(), tcp_limits(config));
@@ -213,6 +235,7 @@ async fn start(
     let reread =
         policies::watch(config.policies.dir.clone(), bundle.hash().to_owned(), inbox.waiting.clone());
     let readiness = Readiness::default();
+    tokio::spawn(standing::follow(standing, readiness.clone(), inbox.waiting.clone()));
     let service = Service {
         engine: engine.clone(),
         events,
@@ -231,7 +254,7 @@ async fn start(
     let text = greeting(config, &ports.listeners, &plugins, &greeted);
     // On a stopped terminal it would stand still before it listens to signals.
     std::thread::spawn(move || greet(&text));
-    Ok(Host { signals, engine, inbox, readiness, reread, dns, streams, store, stop, ended })
+    Ok(Host { signals, engine, inbox, readiness, reread, dns, streams, store, _lock: lock, stop, ended })
 }
 
 /// Makes the engine and its plugins, on the engine's thread. Returns the plugins' names and versions as well.
@@ -331,7 +354,7 @@ struct OpenStore {
 }
 
 impl OpenStore {
-    fn open(config: &Config) -> Result<Self, RunError> {
+    async fn open(config: &Config) -> Result<Self, RunError> {
         let dir = &config.host.data_dir;
         // Only for the host's own user: what proves the users' identity is in there.
         std::fs::DirBuilder::new()
@@ -345,16 +368,36 @@ impl OpenStore {
                 let embedded = Arc::new(RedbStore::open(dir.join(STORE_FILE))?);
                 Ok(Self { store: embedded.clone(), embedded: Some(embedded) })
             }
+            StoreKind::Etcd => Ok(Self { store: etcd(&config.store.etcd).await?, embedded: None }),
         }
     }
 
     /// Writes what was answered before it was on the disk.
     async fn close(self) {
+        self.store.resign().await;
         if let Some(embedded) = self.embedded {
             // Blocks for one fsync.
             let _ = tokio::task::spawn_blocking(move || embedded.close()).await;
         }
     }
+}
+
+#[cfg(feature = "etcd")]
+async fn etcd(config: &crate::config::Etcd) -> Result<Arc<dyn Store>, RunError> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| RunError::Certificate { path: path.clone(), error })
+    };
+    let ca = config.ca.as_ref().map(read).transpose()?;
+    let identity = config.identity.as_ref().map(|(cert, key)| Ok::<_, RunError>((read(cert)?, read(key)?)));
+    let tls = crate::store::Tls { ca, identity: identity.transpose()? };
+    let options = crate::store::EtcdOptions { endpoints: config.endpoints.clone(), tls, lease: config.lease };
+    Ok(Arc::new(crate::store::EtcdStore::open(&options).await?))
+}
+
+/// The configuration refuses it before.
+#[cfg(not(feature = "etcd"))]
+async fn etcd(_: &crate::config::Etcd) -> Result<Arc<dyn Store>, RunError> {
+    Err(RunError::Store(StoreError::Invalid("this program was built without etcd".to_owned())))
 }
 
 fn tell_seeded(seeded: &Seeded) {

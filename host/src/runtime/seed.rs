@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::directory::User;
-use crate::store::keys::{Key, pool_key, range_key};
+use crate::store::keys::{Key, epoch_key, pool_key, range_key};
 use crate::store::{
     Expect, OPERATIONS_MAX, Operation, Outcome, ROOT, Snapshot, Store, StoreError, Transaction,
 };
@@ -43,23 +43,30 @@ pub async fn seed(store: &dyn Store, config: &Config) -> Result<Seeded, StoreErr
         return Ok(Seeded::AlreadyFilled { only_in_file: only_in_file(&present, config) });
     }
     let users = config.users.iter().map(|user| User::from_config(user, &config.sip.domain).put());
-    let operations: Vec<Operation> = users.chain(ranges).collect();
+    let epochs = config.pools.iter().map(|pool| put(epoch_key(&pool.name), &json!(1)));
+    let operations: Vec<Operation> = users.chain(ranges).chain(epochs).collect();
     for some in operations.chunks(OPERATIONS_MAX) {
-        commit(store, Vec::new(), some.to_vec()).await?;
+        commit(store, some.to_vec()).await?;
     }
-    let pools: Vec<Operation> = pools.collect();
+    // Another host may be filling the same store; whoever writes its pools first has filled it.
+    let pools: Vec<(String, Operation)> =
+        config.pools.iter().map(|pool| pool_key(&pool.name)).zip(pools).collect();
     for some in pools.chunks(OPERATIONS_MAX) {
-        commit(store, Vec::new(), some.to_vec()).await?;
+        let (expect, operations) =
+            some.iter().map(|(key, put)| ((key.clone(), Expect::Absent), put.clone())).unzip();
+        match store.commit(Transaction { expect, operations, ..Transaction::default() }).await? {
+            Outcome::Committed { .. } => {}
+            Outcome::Conflict { .. } => {
+                let only_in_file = only_in_file(&store.list(ROOT).await?, config);
+                return Ok(Seeded::AlreadyFilled { only_in_file });
+            }
+        }
     }
     Ok(Seeded::Filled { users: config.users.len(), ranges: config.orbits.len() })
 }
 
-async fn commit(
-    store: &dyn Store,
-    expect: Vec<(String, Expect)>,
-    operations: Vec<Operation>,
-) -> Result<(), StoreError> {
-    match store.commit(Transaction { expect, operations, ..Transaction::default() }).await? {
+async fn commit(store: &dyn Store, operations: Vec<Operation>) -> Result<(), StoreError> {
+    match store.commit(Transaction { operations, ..Transaction::default() }).await? {
         Outcome::Committed { .. } => Ok(()),
         // Nothing was expected, so nothing can conflict.
         Outcome::Conflict { .. } => Err(StoreError::Unavailable("an unexpected conflict".to_owned())),
@@ -132,7 +139,7 @@ mod tests {
         let config = config(&users((0..250).map(|n| format!("user{n}"))));
         assert_eq!(seed(&store, &config).await, Ok(Seeded::Filled { users: 250, ranges: 1 }));
         let records = store.snapshot(ROOT).records;
-        assert_eq!(records.len(), 250 + 1 + 1);
+        assert_eq!(records.len(), 250 + 1 + 2);
         let user: User = serde_json::from_slice(&records[&User::key("user7")].value).unwrap();
         assert_eq!((user.name.as_str(), user.pool.as_str()), ("user7", "east"));
         assert_eq!(user.ha1_md5.map(|hash| hash.len()), Some(32));
@@ -155,7 +162,7 @@ mod tests {
     async fn a_store_that_was_half_filled_is_filled_again() {
         let store = MemoryStore::new();
         let alice = config(&users(["alice".to_owned()])).users.remove(0);
-        commit(&store, Vec::new(), vec![User::from_config(&alice, "example.test").put()]).await.unwrap();
+        commit(&store, vec![User::from_config(&alice, "example.test").put()]).await.unwrap();
         let seeded = seed(&store, &config(&users(["alice".to_owned(), "bob".to_owned()]))).await.unwrap();
         assert_eq!(seeded, Seeded::Filled { users: 2, ranges: 1 });
     }

@@ -22,6 +22,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Records the engine mirrors: it hears of every change to them.
 const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
 
+/// Records other hosts write as well. A host alone knows of them before its store does.
+const SHARED: [&str; 1] = ["orbit/"];
+
 /// Carries out `writes` until their sender is gone, and the last one is answered.
 ///
 /// Each is handed to the store before the next is taken, so the store sees them in the engine's order; several may be
@@ -63,9 +66,14 @@ async fn commit(store: Arc<dyn Store>, request: StoreId, transaction: Transactio
 }
 
 /// Reads everything, and from then on tells the inbox of each change to a mirrored record.
-pub async fn mirror(store: &Arc<dyn Store>, inbox: &mpsc::Sender<Input>) -> Result<Snapshot, StoreError> {
+pub async fn mirror(
+    store: &Arc<dyn Store>,
+    shared: bool,
+    inbox: &mpsc::Sender<Input>,
+) -> Result<Snapshot, StoreError> {
     let snapshot = store.list(ROOT).await?;
-    for kind in MIRRORED {
+    let shared: &[&str] = if shared { &SHARED } else { &[] };
+    for kind in MIRRORED.iter().chain(shared) {
         let mut changes = store.watch(&format!("{ROOT}{kind}"), snapshot.revision).await?;
         let inbox = inbox.clone();
         tokio::spawn(async move {
@@ -142,7 +150,7 @@ mod tests {
         memory.apply(&put("user/a", 1, Expect::Absent)).unwrap();
         let store: Arc<dyn Store> = Arc::new(memory.clone());
         let (inbox, mut arrivals) = mpsc::channel(16);
-        let snapshot = mirror(&store, &inbox).await.unwrap();
+        let snapshot = mirror(&store, false, &inbox).await.unwrap();
         assert_eq!(snapshot.records.len(), 1);
         memory.apply(&put("orbit/7001", 2, Expect::Absent)).unwrap();
         memory.apply(&put("range/east", 3, Expect::Absent)).unwrap();

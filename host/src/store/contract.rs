@@ -8,9 +8,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
+use super::keys::{host_key, hosts_prefix};
 use super::{
-    Change, Durability, Expect, MemoryStore, OPERATIONS_MAX, Operation, Outcome, ROOT, RedbStore, Snapshot,
-    Store, StoreError, Transaction,
+    Change, Durability, Expect, HostIdentity, MemoryStore, OPERATIONS_MAX, Operation, Outcome, ROOT,
+    RedbStore, Snapshot, Standing, Store, StoreError, Transaction,
 };
 
 /// Runs every named test of this module against every store.
@@ -27,6 +28,16 @@ macro_rules! against_every_store {
             async fn $test() {
                 let directory = tempfile::tempdir().unwrap();
                 super::$test(super::RedbStore::open(directory.path().join("store.redb")).unwrap()).await;
+            })*
+        }
+        /// One after the other, since they share a server: starting one takes longer than all of them.
+        #[cfg(feature = "etcd")]
+        #[tokio::test(flavor = "multi_thread")]
+        async fn etcd() {
+            let cluster = super::etcd::cluster::Cluster::start(1).await;
+            $({
+                eprintln!(stringify!($test));
+                $test(cluster.empty().await).await;
             })*
         }
     };
@@ -52,6 +63,7 @@ against_every_store!(
     a_slow_watcher_holds_nobody_up_and_ends_up_right,
     a_dropped_watch_harms_nobody,
     values_are_bytes,
+    a_host_is_enlisted_with_a_token_of_this_life,
 );
 
 fn key(name: &str) -> String {
@@ -115,6 +127,11 @@ async fn next(watch: &mut Receiver<Change>) -> (String, Option<String>) {
     (change.key.trim_start_matches(&key_prefix()).to_string(), value)
 }
 
+async fn watch_from_now(store: &impl Store, prefix: &str) -> Receiver<Change> {
+    let now = store.list(prefix).await.unwrap().revision;
+    store.watch(prefix, now).await.unwrap()
+}
+
 fn change(name: &str, value: &str) -> (String, Option<String>) {
     (name.to_string(), Some(value.to_string()))
 }
@@ -132,13 +149,12 @@ async fn a_record_is_read_back(store: impl Store) {
 }
 
 async fn revisions_only_grow(store: impl Store) {
-    assert_eq!(store.list(ROOT).await.unwrap().revision, 0);
-    let mut last = 0;
+    let mut last = store.list(ROOT).await.unwrap().revision;
     for step in [
         vec![put("a", "1"), put("b", "1")],
         vec![put("a", "2")],
         vec![delete("a")],
-        vec![delete("never-there")],
+        vec![delete("never-there"), put("b", "2")],
         vec![put("a", "3")],
     ] {
         let revision = committed(&store, when(&[], step)).await;
@@ -314,7 +330,7 @@ async fn concurrent_increments_are_not_lost(store: impl Store) {
 }
 
 async fn a_watch_sees_every_change_in_order(store: impl Store) {
-    let mut watch = store.watch(ROOT, 0).await.unwrap();
+    let mut watch = watch_from_now(&store, ROOT).await;
     committed(&store, when(&[], vec![put("a", "1"), put("b", "1")])).await;
     committed(&store, relaxed(vec![put("a", "2")])).await;
     conflict(&store, when(&[("a", Expect::Absent)], vec![put("a", "no")])).await;
@@ -341,7 +357,7 @@ async fn a_watch_resumes_where_the_list_ended(store: impl Store) {
 }
 
 async fn a_watch_sees_only_its_prefix(store: impl Store) {
-    let mut watch = store.watch(&key("b/"), 0).await.unwrap();
+    let mut watch = watch_from_now(&store, &key("b/")).await;
     committed(&store, when(&[], vec![put("a", "1"), put("b/1", "1"), put("bb", "1"), put("c", "1")])).await;
     committed(&store, when(&[], vec![put("c", "2")])).await;
     committed(&store, when(&[], vec![delete("b/1")])).await;
@@ -350,7 +366,7 @@ async fn a_watch_sees_only_its_prefix(store: impl Store) {
 }
 
 async fn a_slow_watcher_holds_nobody_up_and_ends_up_right(store: impl Store) {
-    let mut watch = store.watch(ROOT, 0).await.unwrap();
+    let mut watch = watch_from_now(&store, ROOT).await;
     // Far more than a receiver's queue; nobody reads.
     for i in 0..1500u32 {
         let operations =
@@ -374,8 +390,8 @@ async fn a_slow_watcher_holds_nobody_up_and_ends_up_right(store: impl Store) {
 }
 
 async fn a_dropped_watch_harms_nobody(store: impl Store) {
-    let watch = store.watch(ROOT, 0).await.unwrap();
-    let mut other = store.watch(ROOT, 0).await.unwrap();
+    let watch = watch_from_now(&store, ROOT).await;
+    let mut other = watch_from_now(&store, ROOT).await;
     drop(watch);
     committed(&store, when(&[], vec![put("a", "1")])).await;
     assert_eq!(next(&mut other).await, change("a", "1"));
@@ -387,6 +403,28 @@ async fn values_are_bytes(store: impl Store) {
     let snapshot = store.list(ROOT).await.unwrap();
     assert_eq!(snapshot.records[&key("odd")].value, odd);
     assert_eq!(snapshot.records[&key("empty")].value, "");
+}
+
+async fn a_host_is_enlisted_with_a_token_of_this_life(store: impl Store) {
+    let host = HostIdentity { name: "fe1".into(), id: "1".into() };
+    let token = |standing: &tokio::sync::watch::Receiver<Standing>| match *standing.borrow() {
+        Standing::Live { revision } => revision,
+        Standing::Lapsed => panic!("lapsed"),
+    };
+    let write = |revision| Transaction {
+        expect: vec![(host_key("fe1"), Expect::Revision(revision))],
+        operations: vec![put("a", "1")],
+        ..Transaction::default()
+    };
+    let first = token(&store.enlist(&host).await.unwrap());
+    assert_eq!(store.list(&hosts_prefix()).await.unwrap().records[&host_key("fe1")].revision, first);
+    committed(&store, write(first)).await;
+    // The process is gone without a word, and starts again.
+    let second = token(&store.enlist(&host).await.unwrap());
+    assert!(second > first);
+    assert_eq!(conflict(&store, write(first)).await[0].1.as_ref().unwrap().1, second);
+    committed(&store, write(second)).await;
+    store.resign().await;
 }
 
 #[tokio::test]

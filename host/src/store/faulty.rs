@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::{Change, Outcome, Snapshot, Store, StoreError, Transaction};
+use super::{Change, HostIdentity, Outcome, Snapshot, Standing, Store, StoreError, Transaction};
 
 /// Passes everything on to another store, except where told otherwise. Nothing is random: the n-th commit meets
 /// the n-th fault.
@@ -111,6 +111,15 @@ impl<S: Store> Store for Faulty<S> {
     async fn watch(&self, prefix: &str, revision: u64) -> Result<mpsc::Receiver<Change>, StoreError> {
         self.check_away()?;
         self.inner.watch(prefix, revision).await
+    }
+
+    async fn enlist(&self, host: &HostIdentity) -> Result<watch::Receiver<Standing>, StoreError> {
+        self.check_away()?;
+        self.inner.enlist(host).await
+    }
+
+    async fn resign(&self) {
+        self.inner.resign().await;
     }
 }
 

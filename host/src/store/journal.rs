@@ -15,7 +15,7 @@ use super::{Change, Snapshot, StoreError};
 /// than a busy host writes in a minute.
 const CHANGES_MAX: usize = 16_384;
 /// Changes on their way to one receiver. Small: a receiver that lags finds the rest in the journal.
-const WATCH_QUEUE: usize = 256;
+pub(super) const WATCH_QUEUE: usize = 256;
 
 /// The latest changes of a store, in order.
 #[derive(Debug)]
@@ -189,10 +189,16 @@ async fn difference(
     let now = tokio::task::spawn_blocking(move || reader.0.read(&reader.1))
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))??;
+    let revision = now.revision;
+    Ok((changes_to(now, after, known), revision))
+}
+
+/// What leads from the keys `known` at revision `after` to `now`: removals, then writes in their order.
+pub(super) fn changes_to(now: Snapshot, after: u64, known: &BTreeSet<String>) -> Vec<Change> {
     let gone = known.iter().filter(|key| !now.records.contains_key(*key));
     let mut changes: Vec<_> = gone.map(|key| Change { key: key.clone(), record: None }).collect();
     let mut written: Vec<_> = now.records.into_iter().filter(|(_, record)| record.revision > after).collect();
     written.sort_by_key(|(_, record)| record.revision);
     changes.extend(written.into_iter().map(|(key, record)| Change { key, record: Some(record) }));
-    Ok((changes, now.revision))
+    changes
 }

@@ -16,6 +16,8 @@ pub enum Key {
     Host(String),
     /// `pool/NAME`.
     Pool(String),
+    /// `pool/NAME/epoch`: raised when the pool's users are served by others.
+    Epoch(String),
     /// `range/NAME`: a named run of orbit numbers.
     Range(String),
     /// `user/NAME`.
@@ -41,6 +43,7 @@ impl Key {
         match (kind, second) {
             ("host", None) => Some(Key::Host(name)),
             ("pool", None) => Some(Key::Pool(name)),
+            ("pool", Some(Some(what))) if what == "epoch" => Some(Key::Epoch(name)),
             ("range", None) => Some(Key::Range(name)),
             ("user", None) => Some(Key::User(name)),
             ("orbit", None) => Some(Key::Orbit(name)),
@@ -102,9 +105,19 @@ pub fn pool_key(name: &str) -> String {
     format!("{ROOT}pool/{}", encode(name))
 }
 
+/// The key of a pool's epoch.
+pub fn epoch_key(pool: &str) -> String {
+    format!("{}/epoch", pool_key(pool))
+}
+
 /// The key of a host.
 pub fn host_key(name: &str) -> String {
-    format!("{ROOT}host/{}", encode(name))
+    format!("{}{}", hosts_prefix(), encode(name))
+}
+
+/// The prefix of all hosts.
+pub fn hosts_prefix() -> String {
+    format!("{ROOT}host/")
 }
 
 #[cfg(test)]
@@ -118,6 +131,7 @@ mod tests {
         assert_eq!(Key::parse(&orbit_key("#100")), Some(Key::Orbit("#100".into())));
         assert_eq!(Key::parse(&range_key("east park")), Some(Key::Range("east park".into())));
         assert_eq!(Key::parse(&pool_key("east")), Some(Key::Pool("east".into())));
+        assert_eq!(Key::parse(&epoch_key("ea/st")), Some(Key::Epoch("ea/st".into())));
         assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
         assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
         assert_eq!(Key::parse(&lamp_key("bob", "7")), Some(Key::Lamp("bob".into(), "7".into())));

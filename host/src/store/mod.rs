@@ -4,10 +4,13 @@
 //! [`Transaction`] and gets the [`Outcome`] back as an input, in one order with everything else.
 
 mod embedded;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod faulty;
 mod journal;
 pub mod keys;
 mod memory;
+mod standing;
 
 #[cfg(test)]
 mod contract;
@@ -18,8 +21,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 pub use embedded::{OpenError, RedbStore};
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdOptions, EtcdStore, Tls};
 pub use faulty::{Fault, Faulty};
 pub use memory::MemoryStore;
+pub use standing::{Fence, HostIdentity, Standing};
 
 /// All keys live under this prefix.
 pub const ROOT: &str = "/switchyard/v1/";
@@ -135,6 +141,9 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// Another process has what can be had once only.
+    #[error("{0}")]
+    Taken(String),
 }
 
 /// All records under a prefix at one moment.
@@ -186,4 +195,20 @@ pub trait Store: Send + Sync + 'static {
         prefix: &str,
         revision: u64,
     ) -> Result<tokio::sync::mpsc::Receiver<Change>, StoreError>;
+
+    /// Makes this host known as alive: its record `host/NAME` is there when this returns. Where hosts share a store, the
+    /// record goes when they stop, or stop being heard of; the receiver tells. Called once, before the host writes
+    /// anything.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when another living host has the name.
+    async fn enlist(
+        &self,
+        host: &HostIdentity,
+    ) -> Result<tokio::sync::watch::Receiver<Standing>, StoreError> {
+        standing::alone(self, host).await
+    }
+
+    /// Takes the host's record away: it stops. Nothing happens to a store for one host.
+    async fn resign(&self) {}
 }

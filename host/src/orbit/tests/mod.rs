@@ -1,6 +1,7 @@
 //! The orbit service with a store beside it and a clock in the test's hand.
 
 mod claiming;
+mod fencing;
 mod model;
 mod parking;
 mod restart;
@@ -21,7 +22,7 @@ use super::{OrbitOutput, Orbits, put_operation};
 use crate::admin::RangeSpec;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
 use crate::store::keys::orbit_key;
-use crate::store::{MemoryStore, StoreError, Transaction};
+use crate::store::{MemoryStore, Operation, StoreError, Transaction};
 use crate::time::{Instant, Now, Utc};
 
 const INSTANCE: InstanceId = InstanceId(1);
@@ -52,7 +53,7 @@ impl World {
     fn with(store: MemoryStore, size: u32) -> World {
         let park = range("east-park", "7000", &(6999 + size).to_string(), "call-park");
         let groups = range("east-groups", "*100", "*109", "group-pickup");
-        let operations = vec![put_operation(&park), put_operation(&groups)];
+        let operations = vec![put_operation(&park), put_operation(&groups), put_host("fe1")];
         store.apply(&Transaction { operations, ..Transaction::default() }).unwrap();
         let mut orbits = Orbits::new("fe1", ChaCha12Rng::seed_from_u64(7));
         assert_eq!(orbits.load(&store.snapshot("")), []);
@@ -282,4 +283,9 @@ fn away() -> StoreError {
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// What makes a host a living one.
+fn put_host(name: &str) -> Operation {
+    Operation::Put { key: crate::store::keys::host_key(name), value: "{}".into() }
 }

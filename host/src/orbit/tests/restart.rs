@@ -1,7 +1,6 @@
 //! After `kill -9`: no phantom orbit, no forgotten caller.
 
 use super::*;
-use crate::store::Operation;
 
 /// A host that parked two calls and was killed; the next one with the same store, some seconds later.
 fn restarted() -> (World, Vec<super::super::RestoredCall>) {
@@ -11,7 +10,7 @@ fn restarted() -> (World, Vec<super::super::RestoredCall>) {
     before.park(2, 11);
     let mut world = World::with(before.store.clone(), 10);
     world.now = Now { instant: Instant::ZERO, utc: before.now.utc + seconds(20) };
-    let calls = world.orbits.restore(world.now, &world.store.snapshot(""));
+    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), true);
     world.drain();
     (world, calls)
 }
@@ -98,11 +97,13 @@ fn adoption_happens_once() {
 #[test]
 fn a_host_under_another_name_makes_the_records_its_own() {
     let (before, _) = restarted();
+    let operations = vec![put_host("renamed")];
+    before.store.apply(&Transaction { operations, ..Transaction::default() }).unwrap();
     let mut orbits = Orbits::new("renamed", ChaCha12Rng::seed_from_u64(1));
     orbits.load(&before.store.snapshot(""));
     orbits.grant(INSTANCE, vec!["call-park".into()]);
     let mut world = World { orbits, ..before };
-    world.orbits.restore(world.now, &world.store.snapshot(""));
+    world.orbits.restore(world.now, &world.store.snapshot(""), true);
     world.orbits.adopted(world.now, "7000", LegId(70), FlowId(7));
     world.drain();
     assert_eq!(world.stored("7000").unwrap()["host"], "renamed");
@@ -117,7 +118,7 @@ fn a_record_that_cannot_be_read_blocks_its_orbit_and_stays() {
         .map(|(number, value)| Operation::Put { key: orbit_key(number), value: value.into() });
     store.apply(&Transaction { operations: operations.into(), ..Transaction::default() }).unwrap();
     let mut world = World::with(store, 10);
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot("")), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
     world.drain();
     assert_eq!(world.events_of("orbit.record_damaged").len(), 2);
     assert_eq!(world.reserve(1, 10).unwrap().number, "7002");
@@ -135,7 +136,7 @@ fn a_record_under_another_number_is_damaged() {
     let operations = vec![Operation::Put { key: orbit_key("7005"), value }];
     store.apply(&Transaction { operations, ..Transaction::default() }).unwrap();
     let mut world = World::with(store, 10);
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot("")), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
     world.drain();
     assert_eq!(world.events_of("orbit.record_damaged")[0]["why"], "it names another orbit");
 }
@@ -146,7 +147,7 @@ fn a_call_outside_every_range_is_still_looked_after() {
     before.reserve_with(1, directed(10, "7009")).unwrap();
     before.commit(1, "7009");
     let mut world = World::with(before.store.clone(), 5);
-    let calls = world.orbits.restore(world.now, &world.store.snapshot(""));
+    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), true);
     assert_eq!(calls.len(), 1);
     world.orbits.adopted(world.now, "7009", LegId(70), FlowId(7));
     world.drain();
@@ -159,7 +160,7 @@ fn a_call_outside_every_range_is_still_looked_after() {
 fn restoring_twice_changes_nothing() {
     let (mut world, _) = restarted();
     world.orbits.adopted(world.now, "7000", LegId(70), FlowId(7));
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot("")), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
     world.drain();
     assert_eq!(world.state("7000"), "parked");
 }

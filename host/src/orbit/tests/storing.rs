@@ -1,6 +1,7 @@
 //! The store late, away, or with another's record in it.
 
 use super::*;
+use crate::store::keys::{epoch_key, host_key};
 use crate::store::{Change, Durability, Expect, Operation, Record};
 
 fn foreign_record(number: &str) -> Operation {
@@ -24,7 +25,12 @@ fn a_park_is_one_durable_compare_and_set() {
     assert!(world.writes.is_empty());
     world.commit(1, "7000");
     let (_, transaction) = &world.writes[0];
-    assert_eq!(transaction.expect, [(orbit_key("7000"), Expect::Absent)]);
+    let expected = [
+        (orbit_key("7000"), Expect::Absent),
+        (host_key("fe1"), Expect::Revision(1)),
+        (epoch_key("east"), Expect::Absent),
+    ];
+    assert_eq!(transaction.expect, expected);
     assert_eq!(transaction.durability, Durability::Durable);
     assert_eq!(transaction.operations.len(), 1);
     assert_eq!(world.state("7000"), "reserved");
@@ -34,7 +40,7 @@ fn a_park_is_one_durable_compare_and_set() {
     // Whatever comes later is written behind, against the revision it replaces.
     world.free(1, "7000", Outcome::Released);
     let (_, transaction) = &world.writes[0];
-    assert!(matches!(transaction.expect[..], [(_, Expect::Revision(_))]));
+    assert!(matches!(transaction.expect[..], [(_, Expect::Revision(_)), _, _]));
     assert_eq!(transaction.durability, Durability::Relaxed);
     world.answer_write(true, None);
     assert_eq!(world.stored("7000"), None);
@@ -68,7 +74,7 @@ fn a_write_that_came_too_late_undoes_itself() {
     assert!(world.stored("7000").is_some());
     let (_, undo) = &world.writes[0];
     assert!(matches!(undo.operations[..], [Operation::Delete { .. }]));
-    assert!(matches!(undo.expect[..], [(_, Expect::Revision(_))]));
+    assert!(matches!(undo.expect[..], [(_, Expect::Revision(_)), _, _]));
     world.answer_write(true, None);
     assert_eq!(world.stored("7000"), None);
     assert!(world.orbits.is_settled() && world.writes.is_empty());
@@ -114,7 +120,7 @@ fn the_next_call_in_an_orbit_waits_for_the_record_of_the_last_to_go() {
     world.answer_write(true, None);
     // The first call's record is there: the second call's replaces exactly that one.
     assert_eq!(world.answer::<()>(token), None);
-    assert!(matches!(world.writes[0].1.expect[..], [(_, Expect::Revision(_))]));
+    assert!(matches!(world.writes[0].1.expect[..], [(_, Expect::Revision(_)), _, _]));
     world.answer_write(true, None);
     assert_eq!(world.answer::<()>(token), Some(Ok(())));
     assert_eq!(world.stored("7000").unwrap()["token"], second.token);

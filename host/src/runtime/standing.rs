@@ -1,0 +1,73 @@
+//! Who this host is for the others, and how it stands with the store.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Readiness;
+use crate::engine::Input;
+use crate::store::{HostIdentity, Standing};
+
+/// In the data folder: what tells this host from another of the same name.
+const IDENTITY_FILE: &str = "host.id";
+
+/// Reads, or makes up, who this host is. The file that comes along is locked: keep it for as long as the host runs.
+///
+/// So a host that was killed can take its name again at once: the lock says that its earlier life is over.
+pub fn identity(name: &str, data_dir: &Path) -> io::Result<(HostIdentity, File)> {
+    let path = data_dir.join(IDENTITY_FILE);
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another host uses this data_dir"),
+        TryLockError::Error(error) => error,
+    })?;
+    let mut id = String::new();
+    file.read_to_string(&mut id)?;
+    if id.is_empty() {
+        id = format!("{:032x}", rand::random::<u128>());
+        file.write_all(id.as_bytes())?;
+        file.sync_all()?;
+    }
+    Ok((HostIdentity { name: name.to_owned(), id }, file))
+}
+
+/// Tells the engine and `/readyz` of every change of standing, until the store has nothing more to tell.
+pub async fn follow(
+    mut standing: watch::Receiver<Standing>,
+    readiness: Readiness,
+    inbox: mpsc::Sender<Input>,
+) {
+    while standing.changed().await.is_ok() {
+        let now = *standing.borrow_and_update();
+        readiness.set_fenced(now == Standing::Lapsed);
+        match now {
+            Standing::Live { .. } => tracing::info!("the store counts this host as alive again"),
+            Standing::Lapsed => tracing::error!(
+                "the store has not heard of this host for too long: calls and music go on, parks and claims wait"
+            ),
+        }
+        if inbox.send(Input::Standing(now)).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_kept_and_belongs_to_one_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, lock) = identity("fe1", folder.path()).unwrap();
+        assert_eq!(
+            identity("fe1", folder.path()).unwrap_err().to_string(),
+            "another host uses this data_dir"
+        );
+        drop(lock);
+        assert_eq!(identity("fe1", folder.path()).unwrap().0, first);
+        assert_ne!(identity("fe1", tempfile::tempdir().unwrap().path()).unwrap().0.id, first.id);
+    }
+}

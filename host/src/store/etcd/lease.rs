@@ -1,0 +1,225 @@
+//! The host's own record, on a lease that is renewed for as long as the host lives.
+//!
+//! The host counts from the *sending* of the last renewal that was answered and stops 20 % early (design.md §8): so it
+//! knows before anybody else that its time is over. It goes on trying; when it has the record back it is live again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use etcd_client::{Client, Compare, CompareOp, Error, PutOptions, Txn, TxnOp, TxnOpResponse};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::members::{Members, words};
+use super::{ATTEMPT_MAX, PATIENCE, repeated, unsigned};
+use crate::store::{HostIdentity, Standing, StoreError};
+
+/// Renewals per lease: two may fail without harm.
+const BEATS: u32 = 3;
+/// A name that another life still holds is waited for so much longer than its lease.
+const GRACE: Duration = Duration::from_secs(2);
+/// Between two attempts to get the record back.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The lease of a host that lives.
+pub(super) struct Lease {
+    members: Arc<Members>,
+    id: Arc<AtomicI64>,
+    keeper: JoinHandle<()>,
+}
+
+impl Lease {
+    /// The record goes at once, rather than when the lease ends.
+    pub(super) async fn give_up(self) {
+        self.keeper.abort();
+        let id = self.id.load(Ordering::Acquire);
+        if let Ok(Ok(member)) = timeout(ATTEMPT_MAX, self.members.live(ATTEMPT_MAX)).await {
+            // If it fails, the lease ends by itself.
+            let _ = timeout(ATTEMPT_MAX, member.client.lease_client().revoke(id)).await;
+        }
+    }
+}
+
+/// See [`Store::enlist`](crate::store::Store::enlist).
+pub(super) async fn enlist(
+    members: Arc<Members>,
+    host: HostIdentity,
+    span: Duration,
+) -> Result<(Lease, watch::Receiver<Standing>), StoreError> {
+    let patient_until = Instant::now() + span + GRACE;
+    let held = loop {
+        match claim(&members, &host, span).await {
+            Err(StoreError::Taken(why)) if Instant::now() < patient_until => {
+                tracing::warn!("{why}; waiting for its lease to end");
+                sleep(PAUSE).await;
+            }
+            claimed => break claimed?,
+        }
+    };
+    let id = Arc::new(AtomicI64::new(held.lease));
+    let (standing, told) = watch::channel(Standing::Live { revision: held.revision });
+    let keeper = Keeper { members: Arc::clone(&members), host, span, id: Arc::clone(&id), standing, held };
+    Ok((Lease { members, id, keeper: tokio::spawn(keeper.keep()) }, told))
+}
+
+/// A record on a lease.
+struct Held {
+    lease: i64,
+    revision: u64,
+    /// From here on it may be gone.
+    until: Instant,
+}
+
+/// Puts the host's record on a new lease: if it is not there, or is of an earlier life of this host.
+async fn claim(members: &Members, host: &HostIdentity, span: Duration) -> Result<Held, StoreError> {
+    let sent = Instant::now();
+    let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let grant =
+        repeated(members, move |client| async move { client.lease_client().grant(seconds, None).await })
+            .await?;
+    let lease = grant.id();
+    let until = sent + safe(Duration::from_secs(unsigned(grant.ttl())));
+    // Making the same claim again does no harm: it finds its own record.
+    match repeated(members, |client| take(client, host.clone(), lease)).await? {
+        Ok(revision) => Ok(Held { lease, revision, until }),
+        Err(other) => {
+            let _ = repeated(members, move |client| async move { client.lease_client().revoke(lease).await })
+                .await;
+            Err(StoreError::Taken(format!(
+                "another host named {:?} is alive in this store ({other}); names must differ",
+                host.name
+            )))
+        }
+    }
+}
+
+/// The revision of the host's record on this lease, or whose record stands there.
+async fn take(client: Client, host: HostIdentity, lease: i64) -> Result<Result<u64, String>, Error> {
+    let mut kv = client.kv_client();
+    let mut known = 0;
+    loop {
+        let answer = kv.txn(put(&host, known, lease)).await?;
+        if answer.succeeded() {
+            return Ok(Ok(answer.header().map_or(0, |header| unsigned(header.revision()))));
+        }
+        match answer.op_responses().into_iter().next() {
+            Some(TxnOpResponse::Get(found)) => match found.kvs().first() {
+                Some(record) if record.lease() == lease => return Ok(Ok(unsigned(record.mod_revision()))),
+                Some(record) if record.value() == host.value() => known = record.mod_revision(),
+                Some(record) => return Ok(Err(format!("since revision {}", record.create_revision()))),
+                None => known = 0,
+            },
+            _ => return Err(Error::Internal("an answer that is no record".to_owned())),
+        }
+    }
+}
+
+fn put(host: &HostIdentity, known: i64, lease: i64) -> Txn {
+    let expect = match known {
+        0 => Compare::version(host.key(), CompareOp::Equal, 0),
+        known => Compare::mod_revision(host.key(), CompareOp::Equal, known),
+    };
+    let put = TxnOp::put(host.key(), host.value().as_ref(), Some(PutOptions::new().with_lease(lease)));
+    Txn::new().when([expect]).and_then([put]).or_else([TxnOp::get(host.key(), None)])
+}
+
+/// How long a lease is relied on.
+fn safe(span: Duration) -> Duration {
+    span * 4 / 5
+}
+
+struct Keeper {
+    members: Arc<Members>,
+    host: HostIdentity,
+    span: Duration,
+    id: Arc<AtomicI64>,
+    standing: watch::Sender<Standing>,
+    held: Held,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        loop {
+            sleep_until((Instant::now() + self.span / BEATS).min(self.held.until)).await;
+            // Until the end of the lease, and, once it is over, for as long as it takes.
+            let renewed = match timeout_at(self.held.until, self.renew()).await {
+                Ok(renewed) => renewed,
+                Err(_) => {
+                    self.tell(Standing::Lapsed);
+                    self.renew().await
+                }
+            };
+            match renewed {
+                Ok(Some(until)) => {
+                    self.held.until = until;
+                    self.tell(Standing::Live { revision: self.held.revision });
+                }
+                Ok(None) => self.claim_again().await,
+                // The next beat comes soon enough, or the lease ends.
+                Err(error) => {
+                    tracing::warn!(error = words(&error), "the host's lease could not be renewed");
+                    sleep(PAUSE).await;
+                    if Instant::now() >= self.held.until {
+                        self.tell(Standing::Lapsed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease and looks after the record. `None`: it is gone.
+    async fn renew(&self) -> Result<Option<Instant>, Error> {
+        let gone = |error: &Error| matches!(error, Error::LeaseKeepAliveError(_));
+        let Ok(member) = self.members.live(PATIENCE).await else {
+            return Err(Error::Internal("no etcd member answers".to_owned()));
+        };
+        let sent = Instant::now();
+        // One exchange each time: a stream that is kept open would have to be opened again after each failure anyway.
+        let mut leases = member.client.lease_client();
+        let renewal = async {
+            match leases.keep_alive(self.held.lease).await {
+                Ok(_) => Ok(true),
+                Err(error) if gone(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        if !self.members.attempt(&member, renewal).await? {
+            return Ok(None);
+        }
+        // Somebody may have removed it by hand.
+        let mut kv = member.client.kv_client();
+        let found = self.members.attempt(&member, kv.get(self.host.key(), None)).await?;
+        let revision = found.kvs().first().map(|record| unsigned(record.mod_revision()));
+        Ok((revision == Some(self.held.revision)).then(|| sent + safe(self.span)))
+    }
+
+    async fn claim_again(&mut self) {
+        self.tell(Standing::Lapsed);
+        loop {
+            match claim(&self.members, &self.host, self.span).await {
+                Ok(held) => {
+                    self.id.store(held.lease, Ordering::Release);
+                    self.held = held;
+                    return self.tell(Standing::Live { revision: self.held.revision });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the host's record is gone");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, now: Standing) {
+        self.standing.send_if_modified(|before| {
+            let changed = *before != now;
+            if changed {
+                tracing::warn!(?now, "how this host stands with the store");
+            }
+            *before = now;
+            changed
+        });
+    }
+}
