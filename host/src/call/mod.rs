@@ -13,6 +13,7 @@ use switchyard_sdk::types::{Code, FlowId, LegId, Party};
 
 use crate::engine::AdminId;
 use crate::engine::core::Core;
+use crate::engine::timers::Timer;
 use crate::plugin::Waiter;
 use crate::sip::{DialogId, Message, Replaces, ServerId, Status};
 use crate::tracked::Tracked;
@@ -318,6 +319,8 @@ impl Calls {
     fn link(&mut self, cx: &mut Core, a: LegId, b: LegId) {
         for (one, other) in [(a, b), (b, a)] {
             let Some(leg) = self.legs.get_mut(&one) else { continue };
+            // Whatever it was to be cleared for is over.
+            cx.timers.cancel(Timer::Clear(one));
             let before = std::mem::replace(&mut leg.peer, Peer::Leg(other));
             if let Peer::Leg(old) = before
                 && old != other

@@ -136,7 +136,7 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
         report.errors.push(Finding::of_file(data_dir, not_a_folder));
     }
     if !config.media.music.is_dir() {
-        let silence = "there is no such folder (media.music): parked calls would wait in silence";
+        let silence = "there is no such folder (media.music): only the built-in music can be played";
         report.warnings.push(Finding::of_file(&config.media.music, silence.to_owned()));
     }
 }

@@ -226,11 +226,12 @@ impl Orbits {
         self.vacate(now, number, outcome, why);
     }
 
-    /// A leg ended: if it was in an orbit, the orbit is free.
-    pub fn leg_ended(&mut self, now: Now, leg: LegId) {
+    /// A leg ended, by its phone's wish or not: if it was in an orbit, the orbit is free.
+    pub fn leg_ended(&mut self, now: Now, leg: LegId, by_party: bool) {
         if let Some(number) = self.by_leg.get(&leg) {
             let number = number.to_string();
-            self.release(now, &number, words::Outcome::HungUp);
+            let outcome = if by_party { words::Outcome::HungUp } else { words::Outcome::Released };
+            self.release(now, &number, outcome);
         }
     }
 

@@ -53,7 +53,12 @@ pub fn greeting(config: &Config, listeners: &[Listener], plugins: &[String], sna
     if let Some(range) = ranges(snapshot).into_iter().find(|range| range.kind == KIND_CALL_PARK) {
         let RangeSpec { from, to, .. } = range;
         dial("park", format!("transfer a call to park, or to a free number from {from} to {to}"));
-        dial("retrieve", format!("dial the number you are told, {from} say"));
+        dial("retrieve", "dial the number you are told".to_owned());
+    }
+    let member = users.iter().find_map(|user| Some((user.pickup_groups().next()?, user)));
+    if let Some((group, user)) = member {
+        let one = user.extension.as_ref().map(|extension| format!(", or **{extension} for one phone"));
+        dial("pick up", format!("{group} takes what rings in that group{}", one.unwrap_or_default()));
     }
     let _ = writeln!(out, "\nCtrl-C lets calls end first; twice stops at once.");
     out
@@ -157,7 +162,7 @@ mod tests {
             Register phones as alice (1001), bob at example.test
               call      1001 for Alice
               park      transfer a call to park, or to a free number from 7000 to 7099
-              retrieve  dial the number you are told, 7000 say
+              retrieve  dial the number you are told
 
             Ctrl-C lets calls end first; twice stops at once.
         "#]]

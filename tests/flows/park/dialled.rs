@@ -69,6 +69,40 @@ fn a_parker_who_resumes_the_held_leg_takes_his_call_back() {
     assert!(world.phones[bob].call(b).heard.as_ref().unwrap().contains("10.0.0.1"));
 }
 
+/// A phone that resumes by itself when the dialled leg ends takes its call back; what was to be cleared is not cleared any
+/// more, also when it parks again within those ten seconds.
+#[test]
+fn a_call_taken_back_can_be_parked_again_at_once() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    for _ in 0..2 {
+        world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+        world.run_for(second());
+        let dialled = world.act(bob, |phone| phone.invite("sip:park@example.test", &[], true));
+        world.run_for(second() * 3);
+        assert_eq!(world.occupants().len(), 1);
+        world.act(bob, |phone| phone.hang_up(dialled));
+        world.run_for(second());
+        world.act(bob, |phone| phone.reinvite(b, "sendrecv"));
+        world.run_for(second());
+        assert!(world.occupants().is_empty());
+    }
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    let dialled = world.act(bob, |phone| phone.invite("sip:park@example.test", &[], true));
+    world.run_for(second() * 20);
+    assert_eq!(world.occupants().len(), 1);
+    assert!(world.phones[bob].call(b).up, "the held leg stays as long as the phone keeps it");
+    assert!(world.phones[bob].call(dialled).up);
+    // The held leg goes first: the dialled one has nothing left to say, and goes ten seconds later.
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second() * 12);
+    assert!(world.phones[bob].call(dialled).over, "nothing is left on the line");
+    assert_eq!(world.occupants().len(), 1);
+    assert!(!world.phones[alice].call(a).over);
+}
+
 /// §7: BYE on the dialled leg leaves the held one up for ten seconds.
 #[test]
 fn the_held_leg_of_a_dialled_park_is_cleared_after_ten_seconds() {
@@ -135,7 +169,7 @@ fn a_dialling_parker_sees_the_number_as_the_connected_name() {
     let dialled = world.act(bob, |phone| phone.invite("sip:7010@example.test", &[], true));
     world.run_for(second() * 2);
     let shown = world.phones[bob].call(dialled).identity.clone().unwrap();
-    assert!(shown.starts_with("Parked on 7010 <sip:7010@example.test>"), "{shown}");
+    assert!(shown.starts_with("\"Parked on 7010\" <sip:7010@example.test>"), "{shown}");
 }
 
 /// The parker dials park and gives up at any moment of it. Until the host has answered nothing is parked, and his

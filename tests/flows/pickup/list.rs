@@ -42,7 +42,7 @@ fn a_call_chosen_from_the_list_rings_the_pickers_phone() {
         let c = world.phones[carol].last();
         assert_talk(&world, (alice, a), (carol, c));
         let from = world.phones[carol].call(c).invite.from().to_owned();
-        assert!(from.starts_with("Alice for Bob "), "{from}");
+        assert!(from.starts_with("\"Alice for Bob\" "), "{from}");
         assert!(world.phones[bob].call(b).over);
         assert!(world.ladder().contains("completed elsewhere"));
         assert_eq!(world.phones[bob].messages, ["Carol took the call of Alice"]);

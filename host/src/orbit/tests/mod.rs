@@ -207,7 +207,7 @@ impl World {
     }
 
     fn leg_ends(&mut self, leg: u64) {
-        self.orbits.leg_ended(self.now, LegId(leg));
+        self.orbits.leg_ended(self.now, LegId(leg), true);
         self.drain();
     }
 

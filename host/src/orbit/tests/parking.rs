@@ -428,7 +428,7 @@ fn ten_thousand_orbits_fill_and_empty() {
     assert_eq!(world.orbits.occupants().count(), 10_000);
     assert_eq!(world.orbits.free_numbers("east", "call-park").count(), 0);
     for leg in 0..10_000 {
-        world.orbits.leg_ended(world.now, LegId(leg));
+        world.orbits.leg_ended(world.now, LegId(leg), true);
     }
     world.drain();
     assert_eq!(world.orbits.free_numbers("east", "call-park").count(), 10_000);

@@ -49,10 +49,11 @@ impl NameAddr {
 }
 
 impl fmt::Display for NameAddr {
-    /// Always with angle brackets, so that no parameter changes sides.
+    /// Always with angle brackets, so that no parameter changes sides, and names of several words with quotes: without
+    /// them some phones show the last word only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.display {
-            Some(display) if display.split(' ').all(is_token) => write!(f, "{display} ")?,
+            Some(display) if is_token(display) => write!(f, "{display} ")?,
             Some(display) => write!(f, "{} ", quote(display))?,
             None => {}
         }
@@ -151,7 +152,8 @@ mod tests {
         assert_eq!(tricky.display.as_deref(), Some(r#"x, <y>;z "q" \"#));
         assert_eq!(tricky.to_string(), r#""x, <y>;z \"q\" \\" <sip:a@b>"#);
         assert_eq!(parse("Anna Lena  <sip:a@b>").display.as_deref(), Some("Anna Lena"));
-        assert_eq!(parse("Anna Lena <sip:a@b>").to_string(), "Anna Lena <sip:a@b>");
+        assert_eq!(parse("Anna Lena <sip:a@b>").to_string(), "\"Anna Lena\" <sip:a@b>");
+        assert_eq!(parse("\"Anna\" <sip:a@b>").to_string(), "Anna <sip:a@b>");
         assert_eq!(parse("\"\"<sip:a@b>").display, None);
         assert_eq!(parse("sip:a@b").with_display("Zoë").to_string(), "\"Zoë\" <sip:a@b>");
     }
