@@ -196,6 +196,12 @@ impl Calls {
     /// A leg of this operation has ended; what can be is undone.
     pub(in crate::call) fn operation_lost_leg(&mut self, cx: &mut Core, id: OpId, gone: LegId) {
         let Some(operation) = self.operations.get(&id) else { return };
+        // Whoever was told the address of the leg that is gone listens to nobody now.
+        let misled = match operation.kind {
+            Kind::Connect { a, b: Some(b), .. } if gone == a => Some(b),
+            Kind::Connect { a, b: Some(b), rounds, .. } if gone == b && rounds > 0 => Some(a),
+            Kind::Connect { .. } | Kind::Relay { .. } | Kind::Play { .. } => None,
+        };
         match operation.kind {
             Kind::Relay { from, to, joins, stage } => {
                 if gone == to && !joins {
@@ -216,6 +222,9 @@ impl Calls {
             Kind::Connect { .. } | Kind::Play { .. } => {}
         }
         self.fail(cx, id, Failed::new(Code::LEG_GONE, 487, "the leg has ended"));
+        if let Some(misled) = misled.filter(|leg| self.legs.get(leg).is_some_and(|leg| leg.busy.is_none())) {
+            self.mend(cx, misled);
+        }
     }
 
     /// Operations that ring phones for this leg, or wait for it.
