@@ -34,7 +34,16 @@ fn told(script: &Script, failure: run::Failure) -> String {
 /// Seeds that have passed before, and those of long runs that once have not: seed and steps.
 #[test]
 fn known_seeds() {
-    for (seed, steps) in [(11_069, 40), (21_201, 40), (30_074, 200), (40_913, 60), (41_074, 60)] {
+    for (seed, steps) in [
+        (11_069, 40),
+        (21_201, 40),
+        (30_074, 200),
+        (40_913, 60),
+        (41_074, 60),
+        (101_286, 40),
+        (105_699, 40),
+        (118_158, 40),
+    ] {
         try_seed(seed, steps);
     }
     for seed in 0..150 {
@@ -51,7 +60,8 @@ fn fresh_seeds() {
         || {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
             let first = since.as_nanos() as u64 >> 16;
-            first..first + 50
+            // Few: what is still to be found is rare (one in 2,000), and `make simulate` looks for it.
+            first..first + 12
         },
         |seed| seed..seed + 1,
     );
