@@ -24,10 +24,11 @@ pub(crate) async fn pick(cx: &Context, offer: &Offer) -> Result<(), Refusal> {
         Some(call) => Waiting { calls: vec![call.clone()], last: None },
         None => cx.ringing().list(&query(offer, group)).await?,
     };
-    let mut refusal = None;
+    let (mut refusal, mut own) = (None, false);
     for call in waiting.calls {
         // Who calls has phones of their own to hear it; joining two of them helps nobody.
         if call.caller.user == picker.user {
+            own = true;
             continue;
         }
         match take(cx, offer, group, call).await {
@@ -37,12 +38,12 @@ pub(crate) async fn pick(cx: &Context, offer: &Offer) -> Result<(), Refusal> {
             Err(error) => drop(refusal.get_or_insert(error)),
         }
     }
+    let place = offer.number.as_deref().unwrap_or("that phone");
     let nothing = || match waiting.last {
+        // What became of an earlier call says nothing about the one that rings.
+        _ if own => Refusal::new(Code::NOTHING_RINGS, format!("only your own call rings at {place}")),
         Some(last) => Refusal::new(Code::LOST_CLAIM, last),
-        None => {
-            let place = offer.number.as_deref().unwrap_or("that phone");
-            Refusal::new(Code::NOTHING_RINGS, format!("nothing rings at {place}"))
-        }
+        None => Refusal::new(Code::NOTHING_RINGS, format!("nothing rings at {place}")),
     };
     Err(refusal.unwrap_or_else(nothing))
 }

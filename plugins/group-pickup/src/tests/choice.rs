@@ -64,10 +64,13 @@ fn the_next_call_is_taken_if_the_first_cannot_be() {
 
 #[test]
 fn who_calls_does_not_pick_up_his_own_call() {
-    let mut host = host();
-    host.offer(Offer { caller: user("alice", "Alice"), ..dialled() });
-    answer_list(&mut host, waiting([call()]));
-    expect_refused(&mut host, Code::NOTHING_RINGS, "nothing rings at *101");
+    // What became of the call before is not what she asks for.
+    for last in [None, Some("taken by Bob 0.0 s ago".to_owned())] {
+        let mut host = host();
+        host.offer(Offer { caller: user("alice", "Alice"), ..dialled() });
+        answer_list(&mut host, Waiting { last, ..waiting([call()]) });
+        expect_refused(&mut host, Code::NOTHING_RINGS, "only your own call rings at *101");
+    }
 }
 
 #[test]
