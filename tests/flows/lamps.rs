@@ -326,3 +326,24 @@ return base:extend { lamps = { names = { others = function() return now() % 200 
     assert_eq!(seen.len(), 2, "names came and went without any call changing");
     assert!(!world.told("lamp.healed").is_empty());
 }
+
+/// GCP-09: what nobody may ever pick up is not shown to the group, which would only be refused.
+#[test]
+fn the_groups_lamp_shows_only_what_may_be_picked_up() {
+    let bob = "pickup_group = \"*101\"\nprivate_number = \"1092\"\nnot_pickable_from = \"dave\"";
+    let users = vec![("bob", bob), ("carol", "pickup_group = \"*101\"")];
+    let mut world = World::with(WorldOptions { users, ..WorldOptions::default() });
+    let [alice, _bob, carol, dave] = world.phones(["alice", "bob", "carol", "dave"]);
+    let lamp = world.act(carol, |phone| phone.watch("sip:*101@example.test", 3600));
+    world.run_for(seconds(2));
+    for (caller, target, shown) in [(alice, "1002", 1), (alice, "1092", 0), (dave, "1002", 0)] {
+        let call = world.act(caller, |phone| phone.invite(&format!("sip:{target}@example.test"), &[], true));
+        world.run_for(seconds(2));
+        let shows = world.phones[carol].watches[lamp].shows();
+        assert_eq!(shows.len(), shown, "{target}: {shows:?}");
+        world.act(caller, |phone| phone.cancel(call));
+        world.run_for(seconds(2));
+        assert!(world.phones[carol].watches[lamp].lamps.is_empty());
+        expect_truth(&world);
+    }
+}

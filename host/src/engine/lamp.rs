@@ -146,7 +146,13 @@ impl Engine {
                 members
                     .flat_map(|user| {
                         let names = self.sees_names(watcher, &user.name);
-                        let ringing = self.calls.legs_of(&user.name).filter(|leg| leg.rung);
+                        // What nobody may ever pick up (GCP-09) is not shown to pick from.
+                        let protected = |leg: &Leg| {
+                            let call = self.call_of_branch(leg.id);
+                            call.is_some_and(|call| call.private || call.excluded)
+                        };
+                        let ringing =
+                            self.calls.legs_of(&user.name).filter(move |leg| leg.rung && !protected(leg));
                         let entries = ringing.flat_map(|leg| self.entries(leg));
                         entries.filter(|(_, entry)| entry.state == State::Early).map(discreet(names))
                     })
