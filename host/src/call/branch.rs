@@ -52,11 +52,18 @@ pub struct Headers {
 }
 
 impl Calls {
-    /// Rings all `candidates` at once for the caller `caller` (RFC 3261 §16.6, as a back-to-back user agent).
-    pub fn fork(&mut self, cx: &mut Core, caller: LegId, candidates: &[Candidate], headers: &Headers) {
+    /// Rings all `candidates` at once for the caller `caller` (RFC 3261 §16.6, as a back-to-back user agent); their legs.
+    pub fn fork(
+        &mut self,
+        cx: &mut Core,
+        caller: LegId,
+        candidates: &[Candidate],
+        headers: &Headers,
+    ) -> Vec<LegId> {
+        let mut branches = Vec::new();
         for candidate in candidates {
-            let Some(leg) = self.legs.get(&caller) else { return };
-            let Some(incoming) = &leg.incoming else { return };
+            let Some(leg) = self.legs.get(&caller) else { break };
+            let Some(incoming) = &leg.incoming else { break };
             let (call, rel) = (leg.call, incoming.rel);
             let mut negotiation = Negotiation::new(cx.fresh_id());
             let offer = leg.negotiation.remote().map(|sdp| negotiation.offer_of(sdp, Directions::AsIs));
@@ -65,7 +72,9 @@ impl Calls {
             if let Some(incoming) = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut()) {
                 incoming.branches.push(branch);
             }
+            branches.push(branch);
         }
+        branches
     }
 
     /// Tries `candidates` one after the other: the next one when the one before could not be reached.

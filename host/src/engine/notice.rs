@@ -63,6 +63,7 @@ impl Engine {
                     self.nobody_left(near);
                 }
                 self.orbits.leg_ended(self.core.now, leg, by_party);
+                self.summoned_ended(leg, &reason);
                 self.ring_ended(leg, if by_party { &Fate::HungUp } else { &Fate::Unanswered });
                 for waiter in self.watches.remove(&leg).unwrap_or_default() {
                     let ended = Ended { by_party, reason: reason.clone() };

@@ -19,6 +19,9 @@ use crate::sip::{Name, Status, Uri};
 /// How long a callee's phones ring once more when a picker has left in the middle of taking the call.
 const RING_AGAIN: Duration = Duration::from_secs(30);
 
+/// So often they ring once more; then the caller, answered and alone, is let go.
+const RING_AGAIN_MAX: u32 = 5;
+
 /// How often it is looked whether the caller's ACK has come by then.
 const ACK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ enum Taken {
 pub(super) struct Summons {
     waiter: Waiter,
     take: Take,
+    /// The legs of those phones that still ring.
+    legs: Vec<LegId>,
 }
 
 impl Engine {
@@ -121,6 +126,28 @@ impl Engine {
         self.orbits.ring_over(self.core.now, leg, fate);
         if let Some(summons) = self.summons.remove(&leg) {
             self.summons_failed(&summons, "the call has stopped ringing");
+        }
+    }
+
+    /// A leg has ended. If it was the last one of a picker's phones, who asked for them is told, and another may ask.
+    pub(super) fn summoned_ended(&mut self, leg: LegId, reason: &str) {
+        let rung = |summons: &&mut Summons| summons.legs.contains(&leg);
+        let Some(summons) = self.summons.values_mut().find(rung) else { return };
+        summons.legs.retain(|other| *other != leg);
+        let caller = summons.take.leg;
+        if !summons.legs.is_empty() {
+            return;
+        }
+        let state = self.calls.leg(caller).map(|leg| leg.incoming.is_some());
+        let Some(summons) = self.summons.remove(&caller) else { return };
+        match state {
+            Some(true) => {
+                let text = format!("no phone of {} took it: {reason}", summons.take.picker.label());
+                let refusal = Refusal::new(Code::WITHDRAWN, text);
+                self.answer::<Value>(summons.waiter, Err((&refusal, 487)));
+            }
+            Some(false) => self.summons_failed(&summons, "somebody else answered"),
+            None => self.summons_failed(&summons, "the call has stopped ringing"),
         }
     }
 
@@ -267,8 +294,8 @@ impl Engine {
         // He asked for it, so his phone may answer by itself if it is allowed to.
         headers.extra.push((Name::CallInfo, "<sip:pickup>;answer-after=0".to_owned()));
         let caller = take.leg;
-        self.summons.insert(caller, Summons { waiter, take });
-        self.calls.fork(&mut self.core, caller, &phones, &headers);
+        let legs = self.calls.fork(&mut self.core, caller, &phones, &headers);
+        self.summons.insert(caller, Summons { waiter, take, legs });
         Ok(())
     }
 
@@ -310,13 +337,16 @@ impl Engine {
             }
             (Err(failed), Taken::Ringing(origin)) => {
                 self.orbits.ring_returned(take.leg);
-                if origin.is_none() {
-                    self.ring_again(take.leg);
-                }
+                let answered = self.calls.leg(take.leg).is_some_and(|leg| leg.state == State::Confirmed);
                 if let Some(Origin::Refer(subscription)) = origin {
                     // Its phones have stopped ringing: the transfer has failed with it.
                     self.orbits.ring_over(now, take.leg, &Fate::Unanswered);
                     self.transfer_over(subscription, take.leg, &Err(failed.clone()));
+                } else if answered && self.orbits.ring_resumed(take.leg) <= RING_AGAIN_MAX {
+                    self.ring_again(take.leg);
+                } else if answered {
+                    self.orbits.ring_over(now, take.leg, &Fate::Unanswered);
+                    self.fallback_over(take.leg, take.leg, &Err(failed.clone()));
                 }
             }
             (Ok(_), Taken::Parked(number)) => {
@@ -348,7 +378,8 @@ impl Engine {
     pub(super) fn ring_again(&mut self, caller: LegId) {
         let Some(call) = self.orbits.ringing_call(caller).cloned() else { return };
         let Some(leg) = self.calls.leg(caller) else { return };
-        if leg.state != State::Confirmed || leg.peer != Peer::None {
+        let taken = self.orbits.taker_of(caller).is_some();
+        if leg.state != State::Confirmed || leg.peer != Peer::None || taken {
             return;
         }
         if leg.await_ack.is_some() {

@@ -132,7 +132,7 @@ impl Engine {
         let errand = if past.steps.is_empty() { Errand::Call } else { Errand::Forward };
         match self.destination(uri, errand, dialler) {
             Ok(Destination::Phones(candidates)) => {
-                self.calls.fork(&mut self.core, leg, &candidates, &headers)
+                self.calls.fork(&mut self.core, leg, &candidates, &headers);
             }
             Ok(Destination::Trunk { name, number }) => {
                 if !past.steps.is_empty() {

@@ -62,6 +62,8 @@ struct Entry {
     since: Instant,
     /// Who is being joined with the caller.
     taking: Option<(Party, Instant)>,
+    /// How often the callee's phones were rung once more for a caller who was answered already.
+    resumed: u32,
     waiters: Vec<Waiter>,
 }
 
@@ -143,7 +145,8 @@ impl Orbits {
         }
         self.ringing.sequence += 1;
         let sequence = self.ringing.sequence;
-        let entry = Entry { call, sequence, since: now.instant, taking: None, waiters: Vec::new() };
+        let entry =
+            Entry { call, sequence, since: now.instant, taking: None, resumed: 0, waiters: Vec::new() };
         for place in entry.places() {
             self.ringing.queues.entry(place).or_default().insert((sequence, leg));
         }
@@ -246,6 +249,13 @@ impl Orbits {
         if let Some(entry) = self.ringing.calls.get_mut(&leg) {
             entry.taking = None;
         }
+    }
+
+    /// The callee's phones are to ring once more: the how manyth time.
+    pub fn ring_resumed(&mut self, leg: LegId) -> u32 {
+        let Some(entry) = self.ringing.calls.get_mut(&leg) else { return 0 };
+        entry.resumed += 1;
+        entry.resumed
     }
 
     /// Who is taking the call of this caller.

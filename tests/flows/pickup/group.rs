@@ -325,6 +325,38 @@ fn a_picker_who_leaves_in_the_middle_gives_the_callee_back() {
     }
 }
 
+/// Once more in the middle of the second try: whoever leaves, the caller is never alone with nobody ringing. At last the
+/// host gives up, and says so.
+#[test]
+fn a_caller_whom_picker_after_picker_leaves_is_not_stranded() {
+    for late_ms in [21, 31, 35] {
+        for tries in [2, 12] {
+            let mut world = World::with(office());
+            let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+            let a = world.act(alice, |phone| phone.invite("sip:1002@example.test", &[], false));
+            world.run_for(second());
+            for _ in 0..tries {
+                let c = world.act(carol, |phone| phone.invite(GROUP, &[], true));
+                world.run_for(Duration::from_millis(late_ms));
+                world.act(carol, |phone| phone.cancel(c));
+                world.run_for(second());
+                assert!(!world.phones[carol].call(c).up, "{late_ms}");
+            }
+            let caller = world.phones[alice].call(a);
+            let rings = !world.phones[bob].call(world.phones[bob].last()).over;
+            assert!(rings || caller.over, "{late_ms} ms, {tries} times: Alice is alone");
+            assert_eq!(rings, tries == 2, "{late_ms} ms, {tries} times");
+            if rings {
+                let b = world.phones[bob].last();
+                world.act(bob, |phone| phone.answer(b));
+                world.run_for(second());
+                assert_talk(&world, (alice, a), (bob, b));
+            }
+            assert_nothing_left(&mut world);
+        }
+    }
+}
+
 /// A picker without an offer has nothing to compare: it is told so, and the phone rings on.
 #[test]
 fn a_picker_without_an_offer_is_refused() {

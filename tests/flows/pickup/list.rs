@@ -78,20 +78,55 @@ fn who_asked_from_the_list_is_told_if_the_callee_is_faster_or_the_caller_gives_u
     assert_nothing_left(&mut world);
 }
 
-/// The picker declines on the phone: Bob's rings on.
+/// The picker declines on the phone: who asked is told at once, Bob's rings on, and the next one may ask for it.
 #[test]
 fn a_picker_who_declines_leaves_the_call_ringing() {
-    let Ringing { mut world, alice, bob, carol, a, b, .. } = ringing();
-    world.phones[carol].on_ring = OnRing::Refuse(Status(603));
+    for status in [603, 486] {
+        let Ringing { mut world, alice, bob, carol, dave, a, b } = ringing();
+        world.phones[carol].on_ring = OnRing::Refuse(Status(status));
+        let refused = pick(&mut world, "carol", None).unwrap_err();
+        assert_eq!((refused.status, refused.code), (487, Some(35108)), "{}", refused.text);
+        assert!(
+            refused.text.contains(&format!("no phone of Carol took it: refused: {status}")),
+            "{refused:?}"
+        );
+        assert!(!world.phones[bob].call(b).over);
+        world.phones[dave].on_ring = OnRing::AnswerAfter(second());
+        assert_eq!(pick(&mut world, "dave", None).unwrap(), json!({}));
+        world.run_for(second());
+        let d = world.phones[dave].last();
+        assert_talk(&world, (alice, a), (dave, d));
+        assert_nothing_left(&mut world);
+    }
+}
+
+/// Bob's rule sends the call to Dave while Carol's phone rings for it: who asked for that is told.
+#[test]
+fn who_asked_from_the_list_is_told_if_the_call_is_forwarded() {
+    let users = vec![
+        ("bob", "pickup_group = \"*101\"\nforward_no_answer = \"1004\"\nno_answer_after = \"10s\""),
+        ("carol", MEMBER),
+        ("dave", MEMBER),
+    ];
+    let Ringing { mut world, alice, carol, a, .. } =
+        ringing_in(WorldOptions { users, ..WorldOptions::default() });
     let rows = world.ask(Request::Ringing { group: None }).unwrap();
     let call = rows[0]["call"].as_u64().unwrap();
     let asked = world.ask_later(Request::Pickup { call, user: "carol".to_owned(), group: None });
+    world.run_for(second() * 11);
+    let refused = world.admin[&asked].as_ref().unwrap_err();
+    assert_eq!(refused.code, Some(35108), "{}", refused.text);
+    assert!(world.phones[carol].calls.iter().all(|call| call.over));
+    world.phones[carol].on_ring = OnRing::AnswerAfter(second());
+    assert_eq!(
+        pick(&mut world, "carol", None).unwrap(),
+        json!({}),
+        "it rings at Dave, and may be asked for again"
+    );
     world.run_for(second());
-    assert!(!world.phones[bob].call(b).over);
-    world.act(bob, |phone| phone.answer(b));
-    world.run_for(second());
-    assert_talk(&world, (alice, a), (bob, b));
-    assert_eq!(world.admin[&asked].as_ref().unwrap_err().code, Some(35101));
+    let c = world.phones[carol].last();
+    assert_talk(&world, (alice, a), (carol, c));
+    assert_nothing_left(&mut world);
 }
 
 /// The list is no way around the policy.
