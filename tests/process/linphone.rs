@@ -94,10 +94,10 @@ impl Linphone {
         answer
     }
 
-    /// It answers each command in one piece.
+    /// It answers each command in one piece, and wants each in one piece: what arrives in two are two commands.
     fn ask(&mut self, command: &str) -> String {
         assert!(self.program.ended().is_none(), "linphone of {} ended", self.user);
-        writeln!(self.control, "{command}").unwrap();
+        self.control.write_all(format!("{command}\n").as_bytes()).unwrap();
         let mut answer = [0; 4096];
         let count = self.control.read(&mut answer).unwrap();
         String::from_utf8_lossy(&answer[..count]).into_owned()
