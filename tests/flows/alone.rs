@@ -158,3 +158,25 @@ fn a_call_recorded_twice_is_taken_up_once() {
     assert_eq!(world.occupants(), [("7002".to_owned(), "parked".to_owned())]);
     assert!(world.phones[alice].call(a).up);
 }
+
+/// A transfer was answered while the caller's phone still owed an answer to something else; then everybody hangs up in
+/// the same moment. Who answered the transfer waits for nobody.
+#[test]
+fn who_answers_a_transfer_for_a_caller_who_then_hangs_up_is_let_go() {
+    let mut world = World::new();
+    let [alice, bob, carol] = world.phones(["alice", "bob", "carol"]);
+    let (a, b) = world.connect(alice, bob);
+    world.phones[alice].ignore_reinvites = true;
+    world.phones[carol].on_ring = OnRing::AnswerAfter(second());
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    world.act(bob, |phone| phone.refer(b, "sip:carol@example.test"));
+    world.run_for(second() * 3);
+    let c = world.phones[carol].last();
+    assert!(world.phones[carol].call(c).up, "she has answered, and alice does not know yet");
+    world.act(alice, |phone| phone.hang_up(a));
+    world.run_for(second());
+    assert!(world.phones[carol].call(c).over && world.phones[bob].call(b).over);
+    world.run_for(second() * 70);
+    assert!(world.alive().is_empty(), "{:?}", world.alive());
+}

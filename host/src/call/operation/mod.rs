@@ -224,7 +224,7 @@ impl Calls {
         }
     }
 
-    /// Whether nothing hinders the operation on this leg. One that is gone hinders nothing: `start` reports it.
+    /// Whether nothing hinders the operation on this leg. One that is gone hinders nothing: `start` sees to it.
     fn is_ready(&self, id: LegId, operation: &Operation) -> bool {
         let Some(leg) = self.legs.get(&id) else { return true };
         if leg.busy.is_some() || leg.client.is_some() || leg.ack_owed.is_some() {
@@ -239,14 +239,14 @@ impl Calls {
     }
 
     fn start(&mut self, cx: &mut Core, operation: Operation) {
-        for leg in operation.legs().into_iter().flatten() {
-            match self.legs.get_mut(&leg) {
-                Some(leg) => leg.busy = Some(operation.id),
-                None => {
-                    self.release_legs(&operation);
-                    self.report(&operation, Err(Failed::new(Code::LEG_GONE, 487, "the leg has ended")));
-                    return;
-                }
+        let legs = operation.legs();
+        if let Some(gone) = legs.into_iter().flatten().find(|leg| !self.legs.contains_key(leg)) {
+            self.call_off(cx, &operation, gone);
+            return;
+        }
+        for leg in legs.into_iter().flatten() {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.busy = Some(operation.id);
             }
         }
         let id = operation.id;

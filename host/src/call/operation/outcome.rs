@@ -247,17 +247,22 @@ impl Calls {
             Vec::from(gone_ops as VecDeque<_>)
         };
         for operation in queued {
-            if let Kind::Relay { from, joins: false, .. } = operation.kind
-                && from != gone
-            {
-                self.decline_request(cx, from, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
-            }
-            if let Kind::Connect { b: Some(b), .. } = operation.kind
-                && b != gone
-            {
-                self.drop_stranger(cx, b, "the other side hung up");
-            }
-            self.report(&operation, Err(Failed::new(Code::LEG_GONE, 487, "the leg has ended")));
+            self.call_off(cx, &operation, gone);
         }
+    }
+
+    /// An operation that has not started never will: one of its legs has ended. The other is not left waiting for it.
+    pub(in crate::call) fn call_off(&mut self, cx: &mut Core, operation: &Operation, gone: LegId) {
+        if let Kind::Relay { from, joins: false, .. } = operation.kind
+            && from != gone
+        {
+            self.decline_request(cx, from, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+        }
+        if let Kind::Connect { b: Some(b), .. } = operation.kind
+            && b != gone
+        {
+            self.drop_stranger(cx, b, "the other side hung up");
+        }
+        self.report(operation, Err(Failed::new(Code::LEG_GONE, 487, "the leg has ended")));
     }
 }
