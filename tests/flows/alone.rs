@@ -180,3 +180,23 @@ fn who_answers_a_transfer_for_a_caller_who_then_hangs_up_is_let_go() {
     world.run_for(second() * 70);
     assert!(world.alive().is_empty(), "{:?}", world.alive());
 }
+
+/// Alice is being transferred to Dave and parks Bob, who transfers her: refused, as the transfer came first. It fails,
+/// and she is with Bob.
+#[test]
+fn who_is_being_transferred_cannot_park_her_transferor() {
+    let mut world = World::new();
+    let [alice, bob, dave] = world.phones(["alice", "bob", "dave"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:dave@example.test"));
+    world.run_for(second());
+    world.act(alice, |phone| phone.reinvite(a, "sendonly"));
+    let dialled = world.act(alice, |phone| phone.invite("sip:park@example.test", &[], true));
+    world.run_for(second() * 5);
+    assert_eq!(world.phones[alice].call(dialled).failed, Some(Status(480)));
+    assert!(world.occupants().is_empty());
+    let rung = world.phones[dave].last();
+    world.act(dave, |phone| phone.refuse(rung, Status::BUSY_HERE));
+    world.run_for(second() * 5);
+    assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
+}

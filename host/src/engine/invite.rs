@@ -242,9 +242,13 @@ impl Engine {
         }
     }
 
-    /// The leg and party on the other side of `near`.
+    /// The leg and party on the other side of `near`, unless the call is being moved already, from either end: who parks
+    /// whoever is transferring her just then would be with nobody should the transfer fail.
     pub(super) fn far_of(&self, near: LegId) -> Option<FarLeg> {
-        let leg = self.calls.peer_of(near).filter(|leg| !self.calls.has_plans(*leg))?;
+        let leg = self
+            .calls
+            .peer_of(near)
+            .filter(|leg| ![near, *leg].iter().any(|leg| self.calls.has_plans(*leg)))?;
         let party = self.calls.leg(leg)?.party.clone();
         Some(FarLeg { leg, party })
     }
