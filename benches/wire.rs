@@ -121,6 +121,7 @@ fn flow() -> Flow {
         local: ([192, 0, 2, 1], 5060).into(),
         remote: ([192, 0, 2, 31], 5060).into(),
         connection: None,
+        edge: None,
     }
 }
 

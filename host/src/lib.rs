@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod call;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod directory;
 pub mod engine;

@@ -125,7 +125,13 @@ fn text(&(name, start, head, body, ..): &Case, more: &str) -> String {
 /// What is said to a message from `from`, in order.
 fn told(world: &mut World, from: SocketAddr, text: &str) -> Vec<Message> {
     let before = world.strays.len();
-    let flow = Flow { protocol: Protocol::Udp, local: world.host_address(), remote: from, connection: None };
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        local: world.host_address(),
+        remote: from,
+        connection: None,
+        edge: None,
+    };
     world.host_gets(Input::Received { flow, bytes: Bytes::copy_from_slice(text.as_bytes()) });
     let said = world.strays[before..].iter().filter(|(flow, _)| flow.remote.ip() == from.ip());
     said.map(|(_, bytes)| Message::parse(bytes.clone()).unwrap_or_else(|_| answer_without(bytes))).collect()

@@ -227,7 +227,7 @@ impl Phone {
 
     pub(super) fn flow(&self) -> Flow {
         let protocol = if self.stream.is_some() { Protocol::Tcp } else { Protocol::Udp };
-        Flow { protocol, local: self.address, remote: self.host, connection: self.stream }
+        Flow { protocol, local: self.address, remote: self.host, connection: self.stream, edge: None }
     }
 
     pub(super) fn fresh(&mut self) -> u64 {

@@ -275,6 +275,7 @@ pool = "east"
             snapshot: self.store.snapshot(ROOT),
             bundle: self.bundle.clone(),
             plugins: Plugins::from_entries(&plugins::entries(self.options.plugins)),
+            clustered: false,
         };
         let engine = match Engine::new(now, options) {
             Ok(engine) => engine,
@@ -523,6 +524,11 @@ pool = "east"
                     self.push(pause, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
                 }
                 Output::Store { request, transaction } => self.write(request, &transaction),
+                Output::Read { request } => {
+                    let result = Ok(self.store.snapshot(ROOT));
+                    self.push(Duration::from_millis(1), Pending::Host(Input::Read { request, result }));
+                }
+                Output::Link { to, .. } => panic!("a host alone has nothing to say to {to}"),
                 Output::Media(command) => self.on_media(command),
                 Output::Admin { request, answer } => {
                     self.admin.insert(request.0, answer);

@@ -326,15 +326,18 @@ impl Calls {
         }
     }
 
+    /// The transfer whose progress is told in the dialog of a request.
+    pub fn subscription_of(&self, request: &Message) -> Option<SubscriptionId> {
+        let tag = request.to_tag()?;
+        let mut subscriptions = self.subscriptions.iter();
+        subscriptions
+            .find(|(_, sub)| sub.dialog.call_id == request.call_id() && sub.dialog.local_tag == tag)
+            .map(|(id, _)| *id)
+    }
+
     /// A SUBSCRIBE with `Event: refer` in a dialog of ours: it may shorten or end the subscription (RFC 3515 §2.4.4).
     pub fn on_refer_subscribe(&mut self, cx: &mut Core, server: ServerId, request: &Message) {
-        let tag = request.to_tag().unwrap_or_default();
-        let found = self
-            .subscriptions
-            .iter()
-            .find(|(_, sub)| sub.dialog.call_id == request.call_id() && sub.dialog.local_tag == tag)
-            .map(|(id, _)| *id);
-        let Some(id) = found else {
+        let Some(id) = self.subscription_of(request) else {
             cx.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return;
         };

@@ -45,7 +45,8 @@ impl Calls {
             | Timer::TakeUpAgain(_)
             | Timer::LampDue(_)
             | Timer::LampExpiry(_)
-            | Timer::LampCheck => {}
+            | Timer::LampCheck
+            | Timer::Seats => {}
         }
     }
 

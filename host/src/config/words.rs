@@ -130,7 +130,7 @@ fn protocol(text: &str) -> Result<(Protocol, &str), String> {
         Some(protocol @ (Protocol::Tls | Protocol::Ws | Protocol::Wss)) => {
             Err(format!("{protocol} is not available in this version; use udp or tcp"))
         }
-        None => Err(expected()),
+        Some(Protocol::Cluster) | None => Err(expected()),
     }
 }
 

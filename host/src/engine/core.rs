@@ -9,7 +9,7 @@ use switchyard_sdk::types::LegId;
 use super::output::{Event, Output};
 use super::timers::{Timer, Timers};
 use crate::call::SubscriptionId;
-use crate::net::{Flow, Listener, Protocol};
+use crate::net::{Flow, HostName, Listener, Protocol};
 use crate::notifier::LampId;
 use crate::sip::{ClientId, Draft, Message, Name, ServerId, Status, Transactions, Uri, too_big_for_udp};
 use crate::time::Now;
@@ -74,6 +74,20 @@ pub struct Identity {
     pub listeners: Vec<Listener>,
     /// Further names for itself: pool FQDNs, advertised hosts.
     pub names: Vec<String>,
+    /// What its tags begin with, so that the hosts of a cluster know them; nothing on a host alone.
+    pub mark: String,
+    /// Where the other hosts of the cluster listen, those included that are gone: what they told phones stays true.
+    pub edges: BTreeMap<HostName, Vec<Listener>>,
+}
+
+impl Identity {
+    /// Where this host listens, or another one.
+    fn listeners_of(&self, edge: Option<HostName>) -> &[Listener] {
+        match edge {
+            None => &self.listeners,
+            Some(edge) => self.edges.get(&edge).map_or(&[], Vec::as_slice),
+        }
+    }
 }
 
 /// The methods the host understands, for Allow.
@@ -105,9 +119,9 @@ impl Core {
         id
     }
 
-    /// 64 random bits in hexadecimal: unguessable, as RFC 3261 §19.3 asks of tags.
+    /// 64 random bits in hexadecimal: unguessable, as RFC 3261 §19.3 asks of tags. In a cluster behind the host's mark.
     pub fn fresh_tag(&mut self) -> String {
-        format!("{:016x}", self.rng.random::<u64>())
+        format!("{}{:016x}", self.identity.mark, self.rng.random::<u64>())
     }
 
     /// Puts an output at the end of the queue.
@@ -157,10 +171,16 @@ impl Core {
         if flow.protocol != Protocol::Udp || !too_big_for_udp(draft) {
             return None;
         }
-        let listener = self.identity.listeners.iter().find(|listener| {
+        let listener = self.identity.listeners_of(flow.edge).iter().find(|listener| {
             listener.protocol == Protocol::Tcp && listener.local.is_ipv4() == flow.remote.is_ipv4()
         })?;
-        Some(Flow { protocol: Protocol::Tcp, local: listener.local, remote: flow.remote, connection: None })
+        Some(Flow {
+            protocol: Protocol::Tcp,
+            local: listener.local,
+            remote: flow.remote,
+            connection: None,
+            edge: flow.edge,
+        })
     }
 
     /// Who waits for the responses of this transaction.
@@ -223,7 +243,7 @@ impl Core {
 
     fn listener(&self, flow: &Flow) -> Option<&Listener> {
         self.identity
-            .listeners
+            .listeners_of(flow.edge)
             .iter()
             .find(|listener| listener.protocol == flow.protocol && listener.local == flow.local)
     }
@@ -243,7 +263,7 @@ impl Core {
             self.identity.listeners.iter().find(|listener| {
                 listener.protocol == protocol && listener.local.is_ipv4() == remote.is_ipv4()
             })?;
-        Some(Flow { protocol, local: listener.local, remote, connection: None })
+        Some(Flow { protocol, local: listener.local, remote, connection: None, edge: None })
     }
 
     /// Whether a URI's host means us: the domain, one of our names or addresses.
@@ -256,7 +276,7 @@ impl Core {
         if identity.names.iter().any(|name| name.eq_ignore_ascii_case(host)) {
             return true;
         }
-        identity.listeners.iter().any(|listener| {
+        identity.listeners.iter().chain(identity.edges.values().flatten()).any(|listener| {
             let advertised =
                 listener.advertised.rsplit_once(':').map_or(&*listener.advertised, |(host, _)| host);
             host.eq_ignore_ascii_case(advertised.trim_matches(['[', ']']))

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::admin::Request as AdminRequest;
-use crate::net::{ConnectionId, Flow, Protocol};
+use crate::cluster::Frame;
+use crate::net::{ConnectionId, Flow, HostName, Protocol};
 use crate::policy::Bundle;
-use crate::store::{Change, Outcome, Standing, StoreError};
+use crate::store::{Change, Outcome, Snapshot, Standing, StoreError};
 
 /// Something happened outside.
 #[derive(Debug)]
@@ -46,8 +47,29 @@ pub enum Input {
         /// What became of it.
         result: Result<Outcome, StoreError>,
     },
+    /// Answer to [`Output::Read`](super::Output::Read).
+    Read {
+        /// The request's id.
+        request: StoreId,
+        /// Everything in the store at one moment.
+        result: Result<Snapshot, StoreError>,
+    },
     /// Somebody changed a record we mirror (users, ranges, pools), ourselves included.
     StoreChanged(Change),
+    /// Another host of the cluster says something.
+    Link {
+        /// Who: proved by its certificate.
+        from: HostName,
+        /// What.
+        frame: Frame,
+    },
+    /// A frame of an [`Output::Link`](super::Output::Link) could not be handed over: no such host, or it does not answer.
+    Unlinked {
+        /// For whom it was.
+        to: HostName,
+        /// The frame.
+        frame: Frame,
+    },
     /// How this host stands with the store has changed.
     Standing(Standing),
     /// The media service says something.

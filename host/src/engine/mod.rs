@@ -6,7 +6,8 @@
 //! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
 //! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `lamp` (what watchers see),
-//! `audit` (what always holds), `admin` (requests of the administrative interface).
+//! `audit` (what always holds), `admin` (requests of the administrative interface); in a cluster `edge` (whose a message
+//! is) and `seat` (whose users are served here).
 
 pub(crate) mod core;
 pub(crate) mod timers;
@@ -17,6 +18,7 @@ mod ask;
 mod audit;
 mod command;
 mod dispatch;
+mod edge;
 mod input;
 mod invite;
 mod lamp;
@@ -26,6 +28,7 @@ mod pickup;
 mod place;
 mod record;
 mod routing;
+mod seat;
 mod transfer;
 
 use std::cell::RefCell;
@@ -47,13 +50,15 @@ use self::ask::Ask;
 use self::core::{Core, Identity};
 use self::record::StoreOwner;
 use self::routing::Resolving;
+use self::seat::Clustered;
 use self::timers::Timer;
 use crate::call::Calls;
+use crate::cluster::Frame;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::net::{Flow, Listener};
+use crate::net::{Flow, HostName, Listener};
 use crate::notifier::Notifier;
-use crate::orbit::Orbits;
+use crate::orbit::{Orbits, Whose};
 use crate::plugin::{InstanceId, Plugins, Waiter};
 use crate::policy::{Bundle, Diagnostic, Policies};
 use crate::registrar::{Authenticator, Registrar, RegistrarConfig};
@@ -75,6 +80,8 @@ pub struct Options {
     pub bundle: Arc<Bundle>,
     /// The plugins, loaded but not started.
     pub plugins: Plugins,
+    /// Whether other hosts are to be had by a link, so that each pool is served by whoever holds its seat.
+    pub clustered: bool,
 }
 
 /// Why an engine could not be made.
@@ -126,6 +133,8 @@ pub struct Engine {
     resolving: BTreeMap<QueryId, Resolving>,
     stores: BTreeMap<StoreId, StoreOwner>,
     trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
+    /// Only where hosts work together.
+    cluster: Option<Clustered>,
     draining: bool,
 }
 
@@ -135,18 +144,29 @@ impl Engine {
     /// # Errors
     /// When the policies or the stored ranges cannot be used.
     pub fn new(now: Now, options: Options) -> Result<Engine, StartError> {
-        let Options { config, listeners, seed, snapshot, bundle, mut plugins } = options;
+        let Options { config, listeners, seed, snapshot, bundle, mut plugins, clustered } = options;
         let mut rng = ChaCha12Rng::from_seed(seed);
         let sections = plugins.sections();
         let policies = Policies::new(&sections, bundle, &config.pool_names(), rng.random())
             .map_err(StartError::Policies)?;
         let policies = Rc::new(RefCell::new(policies));
         let names = config.pools.iter().filter_map(|pool| pool.fqdn.clone()).collect();
-        let identity =
-            Identity { domain: config.sip.domain.clone(), host: config.host.name.clone(), listeners, names };
+        // The configuration has seen to it that the name is short enough.
+        let own = HostName::new(&config.host.name).filter(|_| clustered);
+        let cluster = own.map(|own| Clustered::new(own, &snapshot));
+        let mark = cluster.as_ref().map(|cluster| cluster.mark(&config.host.pool)).unwrap_or_default();
+        let edges = own.into_iter().map(|own| (own, listeners.clone())).collect();
+        let identity = Identity {
+            domain: config.sip.domain.clone(),
+            host: config.host.name.clone(),
+            listeners,
+            names,
+            mark: mark.clone(),
+            edges,
+        };
         let mut secret = [0_u8; 32];
         rng.fill_bytes(&mut secret);
-        let tx = Transactions::new(ChaCha12Rng::from_rng(&mut rng));
+        let tx = Transactions::new(ChaCha12Rng::from_rng(&mut rng)).with_mark(&mark);
         let mut orbits = Orbits::new(&config.host.name, ChaCha12Rng::from_rng(&mut rng));
         orbits.set_emergency(config.sip.emergency.iter().map(String::as_str));
         if let Some(error) = orbits.load(&snapshot).into_iter().next() {
@@ -162,7 +182,10 @@ impl Engine {
             expires_default: limits.register_max,
             bindings_max: limits.bindings_per_user,
         });
-        registrar.load(&snapshot, now);
+        match clustered {
+            true => registrar.load_users(&snapshot),
+            false => registrar.load(&snapshot, now),
+        }
         plugins.start(now, policies.clone());
         let mut kinds: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
         for kind in plugins.kinds() {
@@ -207,11 +230,17 @@ impl Engine {
             resolving: BTreeMap::new(),
             stores: BTreeMap::new(),
             trunks,
+            cluster,
             draining: false,
         };
-        engine.restore(&snapshot);
-        let expired = engine.notifier.load(&mut engine.core, &snapshot);
-        engine.write_behind(expired);
+        if clustered {
+            engine.meet_hosts();
+        } else {
+            let shared = engine.config.store.kind.is_shared();
+            engine.restore(&snapshot, if shared { Whose::Host } else { Whose::All });
+            let expired = engine.notifier.load(&mut engine.core, &snapshot, |_, _| true);
+            engine.write_behind(expired);
+        }
         engine.settle();
         Ok(engine)
     }
@@ -226,12 +255,19 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input) {
         self.core.now = now;
         match input {
-            Input::Received { flow, bytes } => self.received(flow, bytes),
+            Input::Received { flow, bytes } => self.received(self.at_own_socket(flow), bytes),
             Input::SendFailed { flow, reason } => {
                 tracing::debug!(%flow, reason, "could not send");
-                self.core.tx.send_failed(now, flow);
+                self.core.tx.send_failed(now, self.at_own_socket(flow));
+                self.tell_servers(&Frame::Unsent { flow, reason });
             }
-            Input::ConnectionClosed { connection } => self.registrar.connection_closed(connection),
+            Input::ConnectionClosed { connection } => {
+                self.registrar.connection_closed(self.own_name(), connection);
+                self.tell_servers(&Frame::Closed { connection });
+            }
+            Input::Link { from, frame } => self.linked(from, frame),
+            Input::Unlinked { to, frame } => self.unlinked(to, frame),
+            Input::Read { request, result } => self.read_done(request, result),
             Input::Resolved { query, targets } => self.resolved(query, &targets),
             Input::Stored { request, result } => self.stored(request, result),
             Input::StoreChanged(change) => self.store_changed(&change),
@@ -266,6 +302,7 @@ impl Engine {
                     self.write_behind(writes);
                 }
                 Timer::LampCheck => self.check_lamps(),
+                Timer::Seats => self.look_at_seats(),
                 other => self.calls.on_timer(&mut self.core, other),
             }
             self.settle();
@@ -288,7 +325,16 @@ impl Engine {
 
     /// The next thing the world outside should do; `None` when there is nothing more.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.core.poll_output()
+        loop {
+            match self.core.poll_output()? {
+                Output::Send { flow, bytes } => {
+                    if let Some(output) = self.on_its_way(flow, bytes) {
+                        return Some(output);
+                    }
+                }
+                output => return Some(output),
+            }
+        }
     }
 
     /// What lives: legs, operations, subscriptions, streams, flows, client and server transactions, timers. When the
@@ -322,7 +368,7 @@ impl Engine {
         let limited = !bytes.starts_with(b"SIP/2.0 ") && self.config.trunk_of(from.ip()).is_none();
         let admitted = if limited { self.admission.admit(now.instant, from) } else { Admitted::Yes };
         match admitted {
-            Admitted::Yes => self.core.tx.receive(now, flow, bytes),
+            Admitted::Yes => self.deal(flow, Vec::new(), bytes),
             Admitted::No { answer, news } => {
                 self.core.tx.limited(flow, &bytes, answer);
                 if news {
@@ -334,6 +380,7 @@ impl Engine {
     }
 
     fn settle(&mut self) {
+        self.look_at_seats_if_changed();
         loop {
             if let Some(event) = self.core.tx.poll_event() {
                 self.on_sip(event);

@@ -1,10 +1,13 @@
 //! What comes out of the engine.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::input::{AdminId, QueryId, StoreId};
-use crate::net::{Flow, Protocol};
+use crate::cluster::Frame;
+use crate::net::{Flow, HostName, Protocol};
 use crate::store::Transaction;
 use crate::time::Utc;
 
@@ -17,6 +20,16 @@ pub enum Output {
         flow: Flow,
         /// The message.
         bytes: Bytes,
+    },
+    /// Say something to another host of the cluster, in order with what was said to it before. A frame for this host
+    /// itself comes back as an input.
+    Link {
+        /// Whom.
+        to: HostName,
+        /// Where it listens for other hosts.
+        at: SocketAddr,
+        /// What.
+        frame: Frame,
     },
     /// Look up where requests for a host go (RFC 3263: NAPTR, SRV, A/AAAA). Only for names, never for addresses.
     Resolve {
@@ -37,6 +50,11 @@ pub enum Output {
         request: StoreId,
         /// What to write.
         transaction: Transaction,
+    },
+    /// Read the whole store, after all that was written to it before.
+    Read {
+        /// Comes back with the answer.
+        request: StoreId,
     },
     /// Tell the media service.
     Media(crate::media::Command),

@@ -10,7 +10,7 @@ use super::{AdminId, Engine, Output, StoreId};
 use crate::admin::Refused;
 use crate::call::{Done, Failed, LegFacts, Origin, Rejection};
 use crate::media::Playlist;
-use crate::orbit::RestoredCall;
+use crate::orbit::{RestoredCall, Whose};
 use crate::sip::Status;
 use crate::store::{
     Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, Standing, StoreError, Transaction,
@@ -29,6 +29,18 @@ pub(super) enum StoreOwner {
         answer: serde_json::Value,
         /// What then holds.
         change: Change,
+    },
+    /// Whoever takes a pool's seat.
+    Seat {
+        /// The pool.
+        pool: String,
+        /// What was written.
+        pass: Transaction,
+    },
+    /// Whoever has taken it, and reads what there is.
+    Taken {
+        /// The pool.
+        pool: String,
     },
     /// Nobody: written behind.
     Nobody,
@@ -86,6 +98,8 @@ impl Engine {
                 };
                 self.core.emit(Output::Admin { request, answer });
             }
+            StoreOwner::Seat { pool, pass } => self.seat_answered(pool, &pass, result),
+            StoreOwner::Taken { .. } => {}
             StoreOwner::Nobody => {
                 if let Err(error) = result {
                     let detail = serde_json::json!({ "error": error.to_string() });
@@ -97,6 +111,7 @@ impl Engine {
 
     /// A record we mirror has changed.
     pub(super) fn store_changed(&mut self, change: &Change) {
+        self.cluster_changed(change);
         if self.directory.apply(change) {
             self.user_changed(change);
         }
@@ -118,9 +133,8 @@ impl Engine {
     }
 
     /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).
-    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
-        let alone = !self.config.store.kind.is_shared();
-        let mut calls = self.orbits.restore(self.core.now, snapshot, alone);
+    pub(super) fn restore(&mut self, snapshot: &Snapshot, whose: Whose<'_>) {
+        let mut calls = self.orbits.restore(self.core.now, snapshot, whose);
         calls.sort_by_key(|call| std::cmp::Reverse(call.record.terms.parked_at_ms));
         for call in calls {
             let number = call.number().to_owned();

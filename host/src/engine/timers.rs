@@ -52,6 +52,8 @@ pub enum Timer {
     LampExpiry(LampId),
     /// …compare what watchers were told with the truth.
     LampCheck,
+    /// …take the seat of a pool that nobody serves.
+    Seats,
 }
 
 /// The engine's own wake-ups; transactions, registrar and orbits keep theirs.

@@ -122,14 +122,20 @@ fn ends_subscription(status: Option<Status>) -> bool {
 }
 
 impl Notifier {
-    /// Takes up the stored subscriptions. Each watcher is told everything, spread over some time. What to write.
-    pub fn load(&mut self, cx: &mut Core, snapshot: &Snapshot) -> Vec<Operation> {
+    /// Takes up the stored subscriptions that are `mine`, by resource and watcher. Each watcher is told everything, spread over some time. What to write.
+    pub fn load(
+        &mut self,
+        cx: &mut Core,
+        snapshot: &Snapshot,
+        mine: impl Fn(&Resource, &str) -> bool,
+    ) -> Vec<Operation> {
         let prefix = keys::lamps_prefix();
         let stored = snapshot.records.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         let mut writes = Vec::new();
         let mut wait = Duration::ZERO;
         for (key, stored) in stored {
             match serde_json::from_slice::<Record>(&stored.value) {
+                Ok(record) if !mine(&record.resource, &record.watcher) => {}
                 Ok(mut record) if record.expires > cx.now.utc => {
                     record.dialog.local_cseq = record.dialog.local_cseq.saturating_add(RESTART_JUMP);
                     record.version = record.version.saturating_add(RESTART_JUMP);
@@ -154,6 +160,17 @@ impl Notifier {
             }
         }
         writes
+    }
+
+    /// Somebody else tells the watchers of these subscriptions, by resource and watcher, from now on.
+    pub fn put_down(&mut self, cx: &mut Core, theirs: impl Fn(&Resource, &str) -> bool) {
+        let ids: Vec<LampId> = (self.subscriptions.iter())
+            .filter(|(_, subscription)| theirs(&subscription.record.resource, &subscription.record.watcher))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.forget(cx, id);
+        }
     }
 
     /// A SUBSCRIBE outside any dialog (RFC 6665 §4.2.1). `entity` is the URI of the resource as documents name it.

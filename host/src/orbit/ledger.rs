@@ -167,6 +167,17 @@ impl Ledger {
         self.entries.insert(number, entry);
     }
 
+    /// The record of a number is somebody else's from now on.
+    pub(super) fn put_down(&mut self, number: Number) {
+        self.hurry(number);
+        self.entries.remove(&number);
+    }
+
+    /// A pool's epoch and the revision of its record, if there is one.
+    pub(super) fn epoch_record(&self, pool: &str) -> (u64, Option<u64>) {
+        self.fence.epoch_record(pool)
+    }
+
     /// Takes an answer of the store in.
     pub(super) fn answer(
         &mut self,

@@ -33,4 +33,5 @@ pub use orbits::{Freed, OrbitOutput, Orbits};
 pub use range::{POOL_SIZE_MAX, RANGE_SIZE_MAX, Range, RangeError, RangeFault, Used};
 pub use ranges::{Ranges, put_operation, remove_operation};
 pub use record::{Record, RestoredCall};
+pub use restore::Whose;
 pub use ringing::Fate;

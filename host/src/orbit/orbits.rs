@@ -304,6 +304,16 @@ impl Orbits {
         }
     }
 
+    /// Whether this host may write.
+    pub fn is_live(&self) -> bool {
+        self.ledger.is_live()
+    }
+
+    /// A pool's epoch, and the revision of the record that says it if there is one.
+    pub fn epoch_record(&self, pool: &str) -> (u64, Option<u64>) {
+        self.ledger.epoch_record(pool)
+    }
+
     /// Ends a stay: everybody who waits for it is answered, the record goes, the number rests.
     pub(super) fn vacate(&mut self, now: Now, number: Number, outcome: words::Outcome, why: Refusal) {
         let Some(occupant) = self.occupants.get(&number) else { return };
@@ -336,6 +346,11 @@ impl Orbits {
         if let Some((claimant, since)) = claimant {
             self.remember_winner(now, number, claimant, since);
         }
+        self.take_out(now, number, why);
+    }
+
+    /// Forgets a stay. Everybody who waits for it is answered.
+    pub(super) fn take_out(&mut self, now: Now, number: Number, why: Refusal) {
         self.dequeue(number);
         let Some(occupant) = self.occupants.remove(&number) else { return };
         if let Some(leg) = occupant.leg {

@@ -12,11 +12,32 @@ use crate::store::Snapshot;
 use crate::store::keys::Key;
 use crate::time::{Now, Utc};
 
+/// Which recorded calls to take up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose<'a> {
+    /// All: there is no other host.
+    All,
+    /// Those this host has parked.
+    Host,
+    /// Those in orbits of a pool that is served here from now on.
+    Pool(&'a str),
+}
+
+impl Whose<'_> {
+    fn includes(self, record: &Record, host: &str) -> bool {
+        match self {
+            Whose::All => true,
+            Whose::Host => record.host == host,
+            Whose::Pool(pool) => record.pool == pool,
+        }
+    }
+}
+
 impl Orbits {
     /// Takes every recorded call over; where other hosts use the store as well (not `alone`), those this host wrote. Each
     /// holds its orbit, without a leg, until [`adopted`](Self::adopted) or [`forget`](Self::forget). A record that
     /// cannot be read blocks its orbit and is left alone: a later version may have written it.
-    pub fn restore(&mut self, now: Now, snapshot: &Snapshot, alone: bool) -> Vec<RestoredCall> {
+    pub fn restore(&mut self, now: Now, snapshot: &Snapshot, whose: Whose<'_>) -> Vec<RestoredCall> {
         let mut calls = Vec::new();
         for (key, stored) in &snapshot.records {
             let Some(Key::Orbit(text)) = Key::parse(key) else { continue };
@@ -29,8 +50,9 @@ impl Orbits {
                 same.then_some(record).ok_or_else(|| "it names another orbit".to_string())
             });
             match read {
-                Ok(record) if !alone && record.host != self.host => self.is_foreign(number),
+                Ok(record) if !whose.includes(&record, &self.host) => self.is_foreign(number),
                 Ok(record) => {
+                    self.foreign.remove(&number);
                     self.ledger.found(number, &record.pool, stored.value.clone(), stored.revision);
                     self.hold_restored(now, number, &record);
                     calls.push(RestoredCall { record });
@@ -110,5 +132,25 @@ impl Orbits {
         let Ok(parsed) = Number::parse(number) else { return };
         let why = Refusal::new(Code::LEG_GONE, "the caller was gone after a restart");
         self.vacate(now, parsed, words::Outcome::HungUp, why);
+    }
+
+    /// Somebody else looks after the calls in a pool's orbits from now on. Their records are left as they are; who waits
+    /// here for one of them is told that it is gone.
+    pub fn put_down(&mut self, now: Now, pool: &str) -> Vec<LegId> {
+        let numbers: Vec<Number> = self
+            .occupants
+            .iter()
+            .filter(|(_, occupant)| occupant.pool == pool)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut legs = Vec::new();
+        for number in numbers {
+            legs.extend(self.occupants.get(&number).and_then(|occupant| occupant.leg));
+            self.ledger.put_down(number);
+            self.is_foreign(number);
+            let why = Refusal::new(Code::FENCED, "others decide about the calls of this pool now");
+            self.take_out(now, number, why);
+        }
+        legs
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::digest::hex;
-use crate::net::{ConnectionId, Flow};
+use crate::net::{ConnectionId, Flow, HostName};
 use crate::sip::grammar::quote;
 use crate::store::{Operation, ROOT};
 use crate::time::Utc;
@@ -67,11 +67,11 @@ impl Binding {
             (Some(ours), Some(theirs)) => ours == theirs,
             (None, _) | (_, None) => self.flow.remote == flow.remote,
         };
-        self.flow.protocol == flow.protocol && same_connection
+        self.flow.edge == flow.edge && self.flow.protocol == flow.protocol && same_connection
     }
 
-    pub(super) fn uses(&self, connection: ConnectionId) -> bool {
-        self.flow.connection == Some(connection)
+    pub(super) fn uses(&self, edge: Option<HostName>, connection: ConnectionId) -> bool {
+        self.flow.edge == edge && self.flow.connection == Some(connection)
     }
 
     /// The value of a Contact field that tells a registering phone of this binding (RFC 3261 §10.3 item 8).

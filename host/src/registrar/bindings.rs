@@ -10,7 +10,7 @@ use super::contacts::{self, Refusal, Wanted, Wish};
 use super::digest::hex;
 use crate::config;
 use crate::directory::User;
-use crate::net::{ConnectionId, Flow};
+use crate::net::{ConnectionId, Flow, HostName};
 use crate::sip::{Draft, Message, Name, NameAddr, Status, Uri};
 use crate::store::{Change, Operation, Snapshot};
 use crate::time::{Instant, Now};
@@ -93,17 +93,23 @@ impl Registrar {
         }
     }
 
-    /// Takes up the bindings and extensions in `snapshot` after a restart. What has expired meanwhile goes with the
-    /// next [`on_timeout`](Self::on_timeout); connections of the life before are gone.
+    /// Takes up the bindings and extensions in `snapshot` after a restart.
     pub fn load(&mut self, snapshot: &Snapshot, now: Now) {
-        let under = |prefix: &str| {
-            let prefix = prefix.to_owned();
-            snapshot.records.range(prefix.clone()..).take_while(move |(key, _)| key.starts_with(&prefix))
-        };
-        for (key, record) in under(&User::key("")) {
+        self.load_users(snapshot);
+        self.take_up(snapshot, now, |_| true);
+    }
+
+    /// Takes up the extensions in `snapshot`.
+    pub fn load_users(&mut self, snapshot: &Snapshot) {
+        for (key, record) in snapshot.under(&User::key("")) {
             self.apply(&Change { key: key.clone(), record: Some(record.clone()) });
         }
-        for (key, record) in under(&prefix()) {
+    }
+
+    /// Takes up the bindings in `snapshot` of users who are `mine`. What has expired meanwhile goes with the next
+    /// [`on_timeout`](Self::on_timeout); connections of the life before are gone.
+    pub fn take_up(&mut self, snapshot: &Snapshot, now: Now, mine: impl Fn(&str) -> bool) {
+        for (key, record) in snapshot.under(&prefix()) {
             let binding = serde_json::from_slice::<Binding>(&record.value).map_err(|error| error.to_string());
             let entry = binding.and_then(|mut binding| {
                 binding.flow.connection = None;
@@ -114,6 +120,7 @@ impl Registrar {
                 Ok(Entry { due: now.instant_of(binding.expires), binding, uri })
             });
             match entry {
+                Ok(entry) if !mine(&entry.binding.user) => {}
                 Ok(entry) => {
                     let binding = &entry.binding;
                     self.deadlines.insert((entry.due, binding.user.clone(), binding.id.clone()));
@@ -385,11 +392,26 @@ impl Registrar {
     /// A connection ended. Phones that speak outbound have said that they will register anew, so their bindings on it
     /// are gone, with the next [`on_timeout`](Self::on_timeout) from the store as well; others may still be reached at
     /// the address they gave.
-    pub fn connection_closed(&mut self, id: ConnectionId) {
-        self.remove_where(|binding| binding.uses(id) && binding.is_outbound());
-        for entry in self.users.values_mut().flatten().filter(|entry| entry.binding.uses(id)) {
+    pub fn connection_closed(&mut self, edge: Option<HostName>, id: ConnectionId) {
+        self.remove_where(|binding| binding.uses(edge, id) && binding.is_outbound());
+        for entry in self.users.values_mut().flatten().filter(|entry| entry.binding.uses(edge, id)) {
             entry.binding.flow.connection = None;
         }
+    }
+
+    /// Another host has stopped, and all connections of its sockets with it.
+    pub fn edge_gone(&mut self, edge: HostName) {
+        let on_it = |binding: &Binding| binding.flow.edge == Some(edge) && binding.flow.connection.is_some();
+        self.remove_where(|binding| on_it(binding) && binding.is_outbound());
+        for entry in self.users.values_mut().flatten().filter(|entry| on_it(&entry.binding)) {
+            entry.binding.flow.connection = None;
+        }
+    }
+
+    /// Somebody else looks after these users from now on: their bindings are left to it, in the store.
+    pub fn put_down(&mut self, theirs: impl Fn(&str) -> bool) {
+        self.users.retain(|user, _| !theirs(user));
+        self.deadlines.retain(|(_, user, _)| !theirs(user));
     }
 
     fn remove_where(&mut self, gone: impl Fn(&Binding) -> bool) {

@@ -27,6 +27,7 @@ fn udp(remote: &str) -> Flow {
         local: "127.0.0.1:5060".parse().unwrap(),
         remote: remote.parse().unwrap(),
         connection: None,
+        edge: None,
     }
 }
 
@@ -489,11 +490,11 @@ mod instances {
         // One phone, one bell.
         let phones = world.registrar.phones(at(2), "alice");
         assert_eq!(phones.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
-        world.registrar.connection_closed(ConnectionId(3));
+        world.registrar.connection_closed(None, ConnectionId(3));
         world.write(2);
         assert_eq!(world.contacts(2), ["sip:alice@192.0.2.1:4002;ob"]);
         // The flow that was replaced before is nobody's any more.
-        world.registrar.connection_closed(ConnectionId(1));
+        world.registrar.connection_closed(None, ConnectionId(1));
         assert!(world.registrar.on_timeout(at(2)).is_empty());
     }
 
@@ -535,7 +536,7 @@ mod connections {
         let mut world = World::new();
         world.flow = tcp("198.51.100.1:40001", 1);
         world.register(0, &format!("Contact: {DESK}\r\n"));
-        world.registrar.connection_closed(ConnectionId(1));
+        world.registrar.connection_closed(None, ConnectionId(1));
         assert!(world.registrar.on_timeout(at(0)).is_empty());
         let [binding] = world.registrar.bindings(at(0), "alice")[..] else { panic!() };
         assert_eq!(binding.flow.connection, None);

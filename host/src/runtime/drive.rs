@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::heartbeat::Heartbeat;
 use super::inbox::Arrivals;
+use super::storing::Wanted;
 use crate::admin::{Events, Question, Refused};
 use crate::engine::{AdminId, Engine, Event, Input, Output, QueryId, StoreId};
 use crate::media;
 use crate::net::{Flow, Protocol};
 use crate::repeats;
-use crate::store::{StoreError, Transaction};
+use crate::store::StoreError;
 use crate::time::{Instant, Now};
 use crate::transport::locate::Query;
 use crate::transport::tcp::Streams;
@@ -74,7 +75,7 @@ pub struct Hands {
     /// TCP.
     pub streams: Streams,
     /// To the store's task.
-    pub store: mpsc::Sender<(StoreId, Transaction)>,
+    pub store: mpsc::Sender<(StoreId, Wanted)>,
     /// To the task that looks up names.
     pub names: mpsc::Sender<(QueryId, Query)>,
     /// To the media service.
@@ -301,15 +302,16 @@ impl<M: Machine> Drive<M> {
                 }
             }
             Output::Store { request, transaction } => {
-                if let Err(error) = self.hands.store.try_send((request, transaction)) {
-                    let reason = match error {
-                        TrySendError::Full(_) => "too many writes wait for it",
-                        TrySendError::Closed(_) => "it is closed",
-                    };
-                    let result = Err(StoreError::Unavailable(reason.to_owned()));
-                    self.failed.push_back(Input::Stored { request, result });
+                if let Err(error) = self.ask_store(request, Wanted::Write(transaction)) {
+                    self.failed.push_back(Input::Stored { request, result: Err(error) });
                 }
             }
+            Output::Read { request } => {
+                if let Err(error) = self.ask_store(request, Wanted::Read) {
+                    self.failed.push_back(Input::Read { request, result: Err(error) });
+                }
+            }
+            Output::Link { to, frame, .. } => self.failed.push_back(Input::Unlinked { to, frame }),
             Output::Media(command) => (self.hands.media)(command),
             Output::Admin { request, answer } => {
                 if let Some(reply) = self.asked.remove(&request) {
@@ -322,6 +324,16 @@ impl<M: Machine> Drive<M> {
                 self.hands.events.publish(&event);
             }
         }
+    }
+
+    fn ask_store(&self, request: StoreId, wanted: Wanted) -> Result<(), StoreError> {
+        self.hands.store.try_send((request, wanted)).map_err(|error| {
+            let reason = match error {
+                TrySendError::Full(_) => "too many writes wait for it",
+                TrySendError::Closed(_) => "it is closed",
+            };
+            StoreError::Unavailable(reason.to_owned())
+        })
     }
 
     fn send(&mut self, flow: Flow, bytes: bytes::Bytes) -> Result<(), String> {

@@ -12,6 +12,7 @@ use super::super::inbox::{Inbox, inbox};
 use super::*;
 use crate::admin::{AdminHandle, Request};
 use crate::store::Outcome;
+use crate::store::Transaction;
 use crate::transport::tcp::{self, Limits};
 use crate::transport::udp;
 
@@ -71,7 +72,7 @@ struct World {
     admin: AdminHandle,
     inbox: Inbox,
     heard: mpsc::UnboundedReceiver<String>,
-    store: Option<mpsc::Receiver<(StoreId, Transaction)>>,
+    store: Option<mpsc::Receiver<(StoreId, Wanted)>>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
 }
@@ -176,6 +177,7 @@ async fn what_cannot_be_carried_out_is_told_at_once() {
         local: SocketAddr::from(([0; 16], 5060)),
         remote: SocketAddr::from(([0; 16], 5062)),
         connection: None,
+        edge: None,
     };
     let bytes = Bytes::from_static(b"x");
     world.inbox.waiting.send(Input::Received { flow, bytes: bytes.clone() }).await.unwrap();

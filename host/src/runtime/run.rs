@@ -282,7 +282,8 @@ fn making(
             tracing::warn!(%error, "no watchdog over the plugins");
         }
         let names = names(&plugins.list());
-        let options = Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins };
+        let options =
+            Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins, clustered: false };
         let mut engine = Engine::new(now, options).map_err(|error| error.to_string())?;
         let clock = Clock::start();
         engine.limit_policy_time(Arc::new(move || clock.now().instant.since_start()), POLICY_DECISION_MAX);

@@ -30,7 +30,7 @@ pub fn identity(name: &str, data_dir: &Path) -> io::Result<(HostIdentity, File)>
         file.write_all(id.as_bytes())?;
         file.sync_all()?;
     }
-    Ok((HostIdentity { name: name.to_owned(), id }, file))
+    Ok((HostIdentity { name: name.to_owned(), id, ..HostIdentity::default() }, file))
 }
 
 /// Tells the engine and `/readyz` of every change of standing, until the store has nothing more to tell.

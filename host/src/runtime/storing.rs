@@ -23,7 +23,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
 
 /// Records other hosts write as well. A host alone knows of them before its store does.
-const SHARED: [&str; 1] = ["orbit/"];
+const SHARED: [&str; 2] = ["orbit/", "host/"];
+
+/// What the engine wants of the store.
+#[derive(Debug)]
+pub enum Wanted {
+    /// Write this.
+    Write(Transaction),
+    /// Read everything.
+    Read,
+}
 
 /// Carries out `writes` until their sender is gone, and the last one is answered.
 ///
@@ -31,7 +40,7 @@ const SHARED: [&str; 1] = ["orbit/"];
 /// under way, so that it can commit them together.
 pub async fn write_all(
     store: Arc<dyn Store>,
-    mut writes: mpsc::Receiver<(StoreId, Transaction)>,
+    mut writes: mpsc::Receiver<(StoreId, Wanted)>,
     inbox: mpsc::Sender<Input>,
 ) {
     let mut under_way: FuturesUnordered<BoxFuture<'static, Input>> = FuturesUnordered::new();
@@ -39,8 +48,12 @@ pub async fn write_all(
     while open || !under_way.is_empty() {
         tokio::select! {
             write = writes.recv(), if open => match write {
-                Some((request, transaction)) => {
-                    let mut answer = commit(Arc::clone(&store), request, transaction).boxed();
+                Some((request, wanted)) => {
+                    let store = Arc::clone(&store);
+                    let mut answer = match wanted {
+                        Wanted::Write(transaction) => commit(store, request, transaction).boxed(),
+                        Wanted::Read => read(store, request).boxed(),
+                    };
                     // The first poll hands it over.
                     match poll!(&mut answer) {
                         std::task::Poll::Ready(input) => { let _ = inbox.send(input).await; }
@@ -63,6 +76,14 @@ async fn commit(store: Arc<dyn Store>, request: StoreId, transaction: Transactio
         tracing::error!(%error, "a write failed");
     }
     Input::Stored { request, result }
+}
+
+async fn read(store: Arc<dyn Store>, request: StoreId) -> Input {
+    let result = match timeout(ANSWER_MAX, store.list(ROOT)).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::Unavailable(format!("no answer within {ANSWER_MAX:?}"))),
+    };
+    Input::Read { request, result }
 }
 
 /// Reads everything, and from then on tells the inbox of each change to a mirrored record.
@@ -115,9 +136,9 @@ mod tests {
         let (inbox, mut arrivals) = mpsc::channel(16);
         let task = tokio::spawn(write_all(store.clone(), waiting, inbox));
         // Each is only right after the one before it.
-        writes.send((StoreId(1), put("user/a", 1, Expect::Absent))).await.unwrap();
-        writes.send((StoreId(2), put("user/a", 2, Expect::Present))).await.unwrap();
-        writes.send((StoreId(3), put("user/b", 3, Expect::Present))).await.unwrap();
+        writes.send((StoreId(1), Wanted::Write(put("user/a", 1, Expect::Absent)))).await.unwrap();
+        writes.send((StoreId(2), Wanted::Write(put("user/a", 2, Expect::Present)))).await.unwrap();
+        writes.send((StoreId(3), Wanted::Write(put("user/b", 3, Expect::Present)))).await.unwrap();
         drop(writes);
         store.stop_holding();
         store.let_go(3);
@@ -139,7 +160,7 @@ mod tests {
         let (writes, waiting) = mpsc::channel(WRITES_MAX);
         let (inbox, mut arrivals) = mpsc::channel(16);
         tokio::spawn(write_all(store, waiting, inbox));
-        writes.send((StoreId(1), put("user/a", 1, Expect::Absent))).await.unwrap();
+        writes.send((StoreId(1), Wanted::Write(put("user/a", 1, Expect::Absent)))).await.unwrap();
         let Input::Stored { result, .. } = next(&mut arrivals).await else { panic!() };
         assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
     }

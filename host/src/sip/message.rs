@@ -165,6 +165,11 @@ impl Message {
         })
     }
 
+    /// The branch of the top Via: which transaction it belongs to.
+    pub fn branch(&self) -> Option<&str> {
+        super::header::ViaParts::parse(self.list(Name::Via).next()?).ok().map(|via| via.branch)
+    }
+
     /// Call-ID.
     pub fn call_id(&self) -> &str {
         self.get(Name::CallId).unwrap_or("")

@@ -276,6 +276,7 @@ fn look_everywhere(message: &Message) {
         local: "192.0.2.1:5060".parse().expect("address"),
         remote: "192.0.2.9:5060".parse().expect("address"),
         connection: None,
+        edge: None,
     };
     let mut dialog = Dialog::uas(message, "t", flow);
     let _ = (

@@ -406,7 +406,7 @@ async fn values_are_bytes(store: impl Store) {
 }
 
 async fn a_host_is_enlisted_with_a_token_of_this_life(store: impl Store) {
-    let host = HostIdentity { name: "fe1".into(), id: "1".into() };
+    let host = HostIdentity { name: "fe1".into(), id: "1".into(), ..HostIdentity::default() };
     let token = |standing: &tokio::sync::watch::Receiver<Standing>| match *standing.borrow() {
         Standing::Live { revision } => revision,
         Standing::Lapsed => panic!("lapsed"),

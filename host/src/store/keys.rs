@@ -18,6 +18,8 @@ pub enum Key {
     Pool(String),
     /// `pool/NAME/epoch`: raised when the pool's users are served by others.
     Epoch(String),
+    /// `pool/NAME/seat`: the host that serves the pool's users.
+    Seat(String),
     /// `range/NAME`: a named run of orbit numbers.
     Range(String),
     /// `user/NAME`.
@@ -44,6 +46,7 @@ impl Key {
             ("host", None) => Some(Key::Host(name)),
             ("pool", None) => Some(Key::Pool(name)),
             ("pool", Some(Some(what))) if what == "epoch" => Some(Key::Epoch(name)),
+            ("pool", Some(Some(what))) if what == "seat" => Some(Key::Seat(name)),
             ("range", None) => Some(Key::Range(name)),
             ("user", None) => Some(Key::User(name)),
             ("orbit", None) => Some(Key::Orbit(name)),
@@ -110,6 +113,11 @@ pub fn epoch_key(pool: &str) -> String {
     format!("{}/epoch", pool_key(pool))
 }
 
+/// The key of a pool's seat.
+pub fn seat_key(pool: &str) -> String {
+    format!("{}/seat", pool_key(pool))
+}
+
 /// The key of a host.
 pub fn host_key(name: &str) -> String {
     format!("{}{}", hosts_prefix(), encode(name))
@@ -132,6 +140,7 @@ mod tests {
         assert_eq!(Key::parse(&range_key("east park")), Some(Key::Range("east park".into())));
         assert_eq!(Key::parse(&pool_key("east")), Some(Key::Pool("east".into())));
         assert_eq!(Key::parse(&epoch_key("ea/st")), Some(Key::Epoch("ea/st".into())));
+        assert_eq!(Key::parse(&seat_key("ea/st")), Some(Key::Seat("ea/st".into())));
         assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
         assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
         assert_eq!(Key::parse(&lamp_key("bob", "7")), Some(Key::Lamp("bob".into(), "7".into())));

@@ -114,6 +114,18 @@ impl Transaction {
     }
 }
 
+impl Transaction {
+    /// What holds once it is committed at `revision`.
+    pub fn changes(&self, revision: u64) -> impl Iterator<Item = Change> {
+        self.operations.iter().map(move |operation| match operation {
+            Operation::Put { key, value } => {
+                Change { key: key.clone(), record: Some(Record { value: value.clone(), revision }) }
+            }
+            Operation::Delete { key } => Change { key: key.clone(), record: None },
+        })
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {

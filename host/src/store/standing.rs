@@ -4,12 +4,15 @@
 //! the revision of this life, so that a host others took for dead cannot write any more, however late it wakes up
 //! (design.md §8, fencing). In a store for one host the record is simply there.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::keys::{Key, host_key, hosts_prefix};
 use super::{Expect, Operation, Outcome, Store, StoreError, Transaction};
+use crate::net::Listener;
 
 /// How a host stands with the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,14 +26,23 @@ pub enum Standing {
     Lapsed,
 }
 
-/// Who a host is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Who a host is, as its `host/NAME` record says it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HostIdentity {
     /// Its name.
     pub name: String,
     /// The same in every life of this host and in no other host's, even one of the same name: it is kept in its data
     /// folder, which only one process at a time can lock.
     pub id: String,
+    /// The pool it belongs to.
+    #[serde(default)]
+    pub pool: String,
+    /// Where the other hosts of its cluster reach it; none: they don't.
+    #[serde(default)]
+    pub link: Option<SocketAddr>,
+    /// Where phones reach it.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
 }
 
 impl HostIdentity {
@@ -39,7 +51,14 @@ impl HostIdentity {
     }
 
     pub(super) fn value(&self) -> Bytes {
-        json!({ "name": self.name, "id": self.id }).to_string().into()
+        // Plain data always has a JSON form.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    /// Whether a record is one of an earlier life of this host.
+    #[cfg(feature = "etcd")]
+    pub(super) fn is_in(&self, record: &[u8]) -> bool {
+        serde_json::from_slice::<Self>(record).is_ok_and(|other| other.id == self.id)
     }
 }
 
@@ -127,6 +146,11 @@ impl Fence {
         self.epochs.get(pool).map_or(0, |(epoch, _)| *epoch)
     }
 
+    /// A pool's epoch, and the revision of the record that says it if there is one.
+    pub fn epoch_record(&self, pool: &str) -> (u64, Option<u64>) {
+        self.epochs.get(pool).map_or((0, None), |(epoch, revision)| (*epoch, Some(*revision)))
+    }
+
     /// What to expect of a write that concerns `pool`; `None` while the host must not write.
     pub fn expectations(&self, pool: &str) -> Option<[(String, Expect); 2]> {
         let epoch = match self.epochs.get(pool) {
@@ -147,7 +171,8 @@ mod tests {
     #[tokio::test]
     async fn a_host_alone_replaces_its_earlier_names() {
         let store = MemoryStore::new();
-        let named = |name: &str| HostIdentity { name: name.into(), id: "1".into() };
+        let named =
+            |name: &str| HostIdentity { name: name.into(), id: "1".into(), ..HostIdentity::default() };
         alone(&store, &named("old")).await.unwrap();
         let standing = *alone(&store, &named("fe1")).await.unwrap().borrow();
         let snapshot = store.snapshot(ROOT);

@@ -206,12 +206,13 @@ fn secured(protocol: Protocol) -> Protocol {
     match protocol {
         Protocol::Udp | Protocol::Tcp | Protocol::Tls => Protocol::Tls,
         Protocol::Ws | Protocol::Wss => Protocol::Wss,
+        Protocol::Cluster => Protocol::Cluster,
     }
 }
 
 fn srv_name(protocol: Protocol, host: &str) -> String {
     let label = match protocol {
-        Protocol::Udp => "_sip._udp",
+        Protocol::Udp | Protocol::Cluster => "_sip._udp",
         Protocol::Tcp => "_sip._tcp",
         Protocol::Tls => "_sips._tcp",
         Protocol::Ws => "_sip._ws",

@@ -84,7 +84,9 @@ pub fn open(sip: &Sip) -> Result<Ports, PortError> {
                 ports.tcp.push(listener);
                 local
             }
-            Protocol::Tls | Protocol::Ws | Protocol::Wss => return Err(PortError::NotAvailable(*listen)),
+            Protocol::Tls | Protocol::Ws | Protocol::Wss | Protocol::Cluster => {
+                return Err(PortError::NotAvailable(*listen));
+            }
         }
         .map_err(failed)?;
         let advertised = sip.advertised(listen.protocol, local);

@@ -104,7 +104,7 @@ impl UdpPort {
     }
 
     fn flow(&self, remote: SocketAddr) -> Flow {
-        Flow { protocol: Protocol::Udp, local: self.local, remote, connection: None }
+        Flow { protocol: Protocol::Udp, local: self.local, remote, connection: None, edge: None }
     }
 
     /// Sends now, or as soon as the kernel has room. An error means that this destination cannot be reached.

@@ -26,7 +26,13 @@ fn stranger(host: u8) -> SocketAddr {
 
 /// What comes from `from` reaches the host as it stands.
 fn inject(world: &mut World, from: SocketAddr, text: &str) {
-    let flow = Flow { protocol: Protocol::Udp, local: world.host_address(), remote: from, connection: None };
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        local: world.host_address(),
+        remote: from,
+        connection: None,
+        edge: None,
+    };
     world.host_gets(Input::Received { flow, bytes: Bytes::copy_from_slice(text.as_bytes()) });
 }
 

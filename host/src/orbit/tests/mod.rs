@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use switchyard_sdk::ext::orbit::{Choice, Claim, Claimed, Commit, Outcome, Reserve, Reserved, Terms};
 use switchyard_sdk::types::{Code, FlowId, LegId, Party, Refusal, Token};
 
-use super::{OrbitOutput, Orbits, put_operation};
+use super::{OrbitOutput, Orbits, Whose, put_operation};
 use crate::admin::RangeSpec;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
 use crate::store::keys::orbit_key;

@@ -445,7 +445,7 @@ impl Model {
         world.now = now;
         world.store_answers = false;
         world.last_token = self.world.last_token;
-        let calls = world.orbits.restore(now, &world.store.snapshot(""), true);
+        let calls = world.orbits.restore(now, &world.store.snapshot(""), Whose::All);
         let restored: BTreeSet<_> = calls.iter().map(|call| call.number().to_string()).collect();
         for (number, stay) in &before {
             let parked = matches!(stay.state, Known::Parked | Known::Connecting(_));

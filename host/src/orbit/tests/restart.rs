@@ -10,7 +10,7 @@ fn restarted() -> (World, Vec<super::super::RestoredCall>) {
     before.park(2, 11);
     let mut world = World::with(before.store.clone(), 10);
     world.now = Now { instant: Instant::ZERO, utc: before.now.utc + seconds(20) };
-    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), true);
+    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All);
     world.drain();
     (world, calls)
 }
@@ -103,7 +103,7 @@ fn a_host_under_another_name_makes_the_records_its_own() {
     orbits.load(&before.store.snapshot(""));
     orbits.grant(INSTANCE, vec!["call-park".into()]);
     let mut world = World { orbits, ..before };
-    world.orbits.restore(world.now, &world.store.snapshot(""), true);
+    world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All);
     world.orbits.adopted(world.now, "7000", LegId(70), FlowId(7));
     world.drain();
     assert_eq!(world.stored("7000").unwrap()["host"], "renamed");
@@ -118,7 +118,7 @@ fn a_record_that_cannot_be_read_blocks_its_orbit_and_stays() {
         .map(|(number, value)| Operation::Put { key: orbit_key(number), value: value.into() });
     store.apply(&Transaction { operations: operations.into(), ..Transaction::default() }).unwrap();
     let mut world = World::with(store, 10);
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All), []);
     world.drain();
     assert_eq!(world.events_of("orbit.record_damaged").len(), 2);
     assert_eq!(world.reserve(1, 10).unwrap().number, "7002");
@@ -136,7 +136,7 @@ fn a_record_under_another_number_is_damaged() {
     let operations = vec![Operation::Put { key: orbit_key("7005"), value }];
     store.apply(&Transaction { operations, ..Transaction::default() }).unwrap();
     let mut world = World::with(store, 10);
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All), []);
     world.drain();
     assert_eq!(world.events_of("orbit.record_damaged")[0]["why"], "it names another orbit");
 }
@@ -147,7 +147,7 @@ fn a_call_outside_every_range_is_still_looked_after() {
     before.reserve_with(1, directed(10, "7009")).unwrap();
     before.commit(1, "7009");
     let mut world = World::with(before.store.clone(), 5);
-    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), true);
+    let calls = world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All);
     assert_eq!(calls.len(), 1);
     world.orbits.adopted(world.now, "7009", LegId(70), FlowId(7));
     world.drain();
@@ -160,7 +160,7 @@ fn a_call_outside_every_range_is_still_looked_after() {
 fn restoring_twice_changes_nothing() {
     let (mut world, _) = restarted();
     world.orbits.adopted(world.now, "7000", LegId(70), FlowId(7));
-    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), true), []);
+    assert_eq!(world.orbits.restore(world.now, &world.store.snapshot(""), Whose::All), []);
     world.drain();
     assert_eq!(world.state("7000"), "parked");
 }

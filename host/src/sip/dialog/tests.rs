@@ -10,6 +10,7 @@ fn flow() -> Flow {
         local: "192.0.2.1:5060".parse().expect("address"),
         remote: "192.0.2.9:5060".parse().expect("address"),
         connection: None,
+        edge: None,
     }
 }
 

@@ -50,9 +50,10 @@ fn part(out: &mut Vec<u8>, text: &str) {
     out.push(SEPARATOR);
 }
 
-/// The branch of a client transaction: its number, so that a response finds it, and chance, so that nobody can guess it.
-pub(super) fn branch(id: u64, chance: u64) -> String {
-    format!("{BRANCH_COOKIE}{id:x}.{chance:016x}")
+/// The branch of a client transaction: its number, so that a response finds it, the mark of the host in a cluster, and
+/// chance, so that nobody can guess it.
+pub(super) fn branch(id: u64, mark: &str, chance: u64) -> String {
+    format!("{BRANCH_COOKIE}{id:x}.{mark}{chance:016x}")
 }
 
 /// The number in a branch of ours.
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_branch_carries_its_number() {
-        assert_eq!(id_of_branch(&branch(0xabc, 7)), Some(0xabc));
+        assert_eq!(id_of_branch(&branch(0xabc, "", 7)), Some(0xabc));
         for text in ["", "z9hG4bK", "z9hG4bKabc", "z9hG4bKxyz.1", "abc.1", "z9hG4bKfffffffffffffffff.1"] {
             assert_eq!(id_of_branch(text), None, "{text}");
         }

@@ -167,6 +167,8 @@ pub struct Transactions {
     rng: ChaCha12Rng,
     salt: u64,
     limits: Limits,
+    /// See [`with_mark`](Transactions::with_mark).
+    mark: String,
 }
 
 /// What the parts share.
@@ -212,7 +214,15 @@ impl Transactions {
             rng,
             salt,
             limits: Limits::default(),
+            mark: String::new(),
         }
+    }
+
+    /// The same with this in the branch of every request, behind its number: by it the hosts of a cluster know whose
+    /// request a response answers.
+    pub fn with_mark(mut self, mark: &str) -> Self {
+        mark.clone_into(&mut self.mark);
+        self
     }
 
     /// The same with other limits.
@@ -229,12 +239,11 @@ impl Transactions {
 
     /// One whole message came in. Anything may: malformed requests are answered where that is possible.
     pub fn receive(&mut self, now: Now, flow: Flow, bytes: Bytes) {
-        self.out.counters.received += 1;
         match Message::read(bytes) {
-            Ok(message) if message.is_request() => self.receive_request(now.instant, flow, message),
-            Ok(message) => self.clients.receive(&mut self.out, now.instant, flow, message),
-            Err((ParseError::Empty, _)) => {} // keep-alive; its answer is the transport's
+            Ok(message) => self.receive_message(now, flow, message),
+            Err((ParseError::Empty, _)) => self.out.counters.received += 1, // keep-alive; its answer is the transport's
             Err((error, bytes)) => {
+                self.out.counters.received += 1;
                 self.out.counters.malformed += 1;
                 let answer = reject::answer(&bytes, error, flow, self.salt);
                 let answered = answer.is_some();
@@ -249,6 +258,21 @@ impl Transactions {
                 }
             }
         }
+    }
+
+    /// The same with a message that has been read.
+    pub fn receive_message(&mut self, now: Now, flow: Flow, message: Message) {
+        self.out.counters.received += 1;
+        if message.is_request() {
+            self.receive_request(now.instant, flow, message);
+        } else {
+            self.clients.receive(&mut self.out, now.instant, flow, message);
+        }
+    }
+
+    /// Whether a request belongs to a transaction that is here: a repeat, an ACK of a failure, a CANCEL.
+    pub fn knows(&self, request: &Message) -> bool {
+        self.servers.knows(request)
     }
 
     /// A message came from somebody who sends too many: nothing of it is looked at but where a 503 belongs, if it is to
@@ -288,7 +312,7 @@ impl Transactions {
     /// Over UDP it must not be [`too_big_for_udp`]; choosing a stream instead is the caller's part.
     pub fn request(&mut self, now: Now, flow: Flow, sent_by: &str, mut draft: Draft) -> ClientId {
         let id = self.clients.next_id();
-        let branch = key::branch(id.0, self.rng.next_u64());
+        let branch = key::branch(id.0, &self.mark, self.rng.next_u64());
         add_via(&mut draft, flow, sent_by, &branch);
         self.clients.start(&mut self.out, now.instant, flow, branch, draft.build())
     }
@@ -352,7 +376,7 @@ impl Transactions {
     /// of the 2xx to be answered with through [`send_raw`](Self::send_raw).
     pub fn send_ack(&mut self, flow: Flow, sent_by: &str, mut draft: Draft) -> Message {
         let id = self.clients.next_id();
-        let branch = key::branch(id.0, self.rng.next_u64());
+        let branch = key::branch(id.0, &self.mark, self.rng.next_u64());
         add_via(&mut draft, flow, sent_by, &branch);
         let message = draft.build();
         self.out.send(flow, message.bytes().clone());

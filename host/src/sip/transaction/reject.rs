@@ -142,6 +142,7 @@ mod tests {
             local: "192.0.2.1:5060".parse().expect("address"),
             remote: "192.0.2.9:40000".parse().expect("address"),
             connection: None,
+            edge: None,
         }
     }
 

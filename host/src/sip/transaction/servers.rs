@@ -52,6 +52,20 @@ enum Machine {
     Other(Server),
 }
 
+impl Servers {
+    /// See [`super::Transactions::knows`].
+    pub(super) fn knows(&self, request: &Message) -> bool {
+        let Some(Ok(via)) = request.list(Name::Via).next().map(ViaParts::parse) else { return false };
+        let owner = match request.method() {
+            Method::Ack | Method::Cancel => Method::Invite,
+            other => other,
+        };
+        let mut key = Vec::new();
+        key::server(&mut key, request, &via, &owner);
+        self.by_key.contains_key(key.as_slice())
+    }
+}
+
 /// A request that arrives, and what it may touch.
 pub(super) struct Arrival<'a> {
     pub(super) out: &'a mut Out,

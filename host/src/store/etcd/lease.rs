@@ -107,7 +107,7 @@ async fn take(client: Client, host: HostIdentity, lease: i64) -> Result<Result<u
         match answer.op_responses().into_iter().next() {
             Some(TxnOpResponse::Get(found)) => match found.kvs().first() {
                 Some(record) if record.lease() == lease => return Ok(Ok(unsigned(record.mod_revision()))),
-                Some(record) if record.value() == host.value() => known = record.mod_revision(),
+                Some(record) if host.is_in(record.value()) => known = record.mod_revision(),
                 Some(record) => return Ok(Err(format!("since revision {}", record.create_revision()))),
                 None => known = 0,
             },

@@ -67,7 +67,7 @@ async fn until(standing: &mut watch::Receiver<Standing>, wanted: impl FnMut(&Sta
 }
 
 fn host(name: &str, id: &str) -> HostIdentity {
-    HostIdentity { name: name.into(), id: id.into() }
+    HostIdentity { name: name.into(), id: id.into(), ..HostIdentity::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

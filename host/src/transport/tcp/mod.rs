@@ -293,7 +293,7 @@ fn welcome(shared: &Arc<Shared>, local: SocketAddr, remote: SocketAddr, stream: 
     let pongs = queue.downgrade();
     let id = table.insert(Entry { local, remote, queue, accepted: true });
     drop(table);
-    let flow = Flow { protocol: Protocol::Tcp, local, remote, connection: Some(id) };
+    let flow = Flow { protocol: Protocol::Tcp, local, remote, connection: Some(id), edge: None };
     let owned = Arc::clone(shared);
     shared.tasks.spawn_on(async move { serve(&owned, flow, stream, pongs, waiting).await }, &shared.io);
 }

@@ -54,7 +54,7 @@ impl Host {
     }
 
     fn flow_to(&self, remote: SocketAddr) -> Flow {
-        Flow { protocol: Protocol::Tcp, local: self.local, remote, connection: None }
+        Flow { protocol: Protocol::Tcp, local: self.local, remote, connection: None, edge: None }
     }
 }
 

@@ -33,7 +33,13 @@ impl World {
 
     fn flow(&self, from: usize) -> Flow {
         let address = |side| format!("192.0.2.{}:5060", side + 1).parse().expect("address");
-        Flow { protocol: self.protocol, local: address(from), remote: address(1 - from), connection: None }
+        Flow {
+            protocol: self.protocol,
+            local: address(from),
+            remote: address(1 - from),
+            connection: None,
+            edge: None,
+        }
     }
 
     /// Delivers until nothing is under way; events are left to the test.

@@ -1,0 +1,244 @@
+//! Which hosts live, and which of them serves which pool: a mirror of the `host/` and `pool/NAME/seat` records.
+//!
+//! A seat is vacant when its holder's `host/` record is gone, or is of a later life: so a seat needs no lease of its own.
+//! Who takes it writes, in one transaction, the seat and the pool's next epoch, on condition that the record which made it
+//! vacant is still like that and that its own life goes on. From then on nothing the old holder writes can be stored
+//! ([`Fence`](crate::store::Fence)).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::mark::Code;
+use crate::net::{Flow, HostName, Listener};
+use crate::store::keys::{Key, epoch_key, host_key, seat_key};
+use crate::store::{Change, Expect, HostIdentity, Operation, Snapshot, Transaction};
+
+/// A host that lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostRecord {
+    /// Who it is and where it is reached.
+    pub identity: HostIdentity,
+    /// The revision of its record: another one is another life.
+    pub life: u64,
+}
+
+/// Who serves a pool, as `pool/NAME/seat` says it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seat {
+    /// The host.
+    pub host: HostName,
+    /// Which life of it: the revision of its `host/` record.
+    pub life: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Seats {
+    own: HostName,
+    hosts: BTreeMap<HostName, HostRecord>,
+    /// By pool, with the revision of the seat's record.
+    seats: BTreeMap<String, (Seat, u64)>,
+}
+
+impl Seats {
+    /// Nobody is known to live. `own` is this host.
+    pub fn new(own: HostName) -> Self {
+        Self { own, hosts: BTreeMap::new(), seats: BTreeMap::new() }
+    }
+
+    /// Takes over what the store says.
+    pub fn load(&mut self, snapshot: &Snapshot) {
+        for (key, record) in &snapshot.records {
+            self.apply(&Change { key: key.clone(), record: Some(record.clone()) });
+        }
+    }
+
+    /// Follows a change of the store. The host that is gone by it, if one is, or that lives anew.
+    pub fn apply(&mut self, change: &Change) -> Option<HostName> {
+        match Key::parse(&change.key)? {
+            Key::Host(name) => {
+                let name = HostName::new(&name)?;
+                let identity =
+                    change.record.as_ref().and_then(|record| serde_json::from_slice(&record.value).ok());
+                let before = match (identity, &change.record) {
+                    (Some(identity), Some(record)) => {
+                        self.hosts.insert(name, HostRecord { identity, life: record.revision })
+                    }
+                    _ => self.hosts.remove(&name),
+                };
+                before.map(|_| name)
+            }
+            Key::Seat(pool) => {
+                let seat = change
+                    .record
+                    .as_ref()
+                    .and_then(|record| Some((serde_json::from_slice(&record.value).ok()?, record.revision)));
+                match seat {
+                    Some(seat) => self.seats.insert(pool, seat),
+                    None => self.seats.remove(&pool),
+                };
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// This host.
+    pub fn own(&self) -> HostName {
+        self.own
+    }
+
+    /// The hosts that live, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = (HostName, &HostRecord)> {
+        self.hosts.iter().map(|(name, record)| (*name, record))
+    }
+
+    /// Whether a host lives.
+    pub fn lives(&self, host: HostName) -> bool {
+        self.hosts.contains_key(&host)
+    }
+
+    /// A living host by its code.
+    pub fn by_code(&self, code: Code) -> Option<HostName> {
+        self.hosts.keys().copied().find(|name| Code::of(name.as_str()) == code)
+    }
+
+    /// Where an edge listens.
+    pub fn listener(&self, edge: HostName, flow: &Flow) -> Option<&Listener> {
+        let listeners = &self.hosts.get(&edge)?.identity.listeners;
+        listeners.iter().find(|listener| listener.protocol == flow.protocol && listener.local == flow.local)
+    }
+
+    /// Who serves a pool: the holder of its seat, if that lives.
+    pub fn holder(&self, pool: &str) -> Option<HostName> {
+        let (seat, _) = self.seats.get(pool)?;
+        (self.hosts.get(&seat.host)?.life == seat.life).then_some(seat.host)
+    }
+
+    /// Who was last known to hold a seat, alive or not.
+    pub fn last_holder(&self, pool: &str) -> Option<HostName> {
+        self.seats.get(pool).map(|(seat, _)| seat.host)
+    }
+
+    /// The living hosts of a pool, in the order in which they are to take its seat.
+    pub fn of_pool<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = HostName> + 'a {
+        self.hosts.iter().filter(move |(_, host)| host.identity.pool == pool).map(|(name, _)| *name)
+    }
+
+    /// The write that makes `to` the holder of a seat: a vacant one, or this host's own. `epoch` is what the store has
+    /// now, with its record's revision if there is one. `None`: somebody else holds it, or `to` does not live.
+    pub fn pass(&self, pool: &str, to: HostName, epoch: (u64, Option<u64>)) -> Option<Transaction> {
+        let life = self.hosts.get(&to)?.life;
+        let mut expect = vec![(host_key(to.as_str()), Expect::Revision(life))];
+        match self.seats.get(pool) {
+            None => expect.push((seat_key(pool), Expect::Absent)),
+            Some((seat, revision)) => {
+                expect.push((seat_key(pool), Expect::Revision(*revision)));
+                let holder = self.hosts.get(&seat.host).map(|host| host.life);
+                let lives = holder == Some(seat.life);
+                if lives && seat.host != self.own {
+                    return None;
+                }
+                if seat.host != to {
+                    let holder = holder.map_or(Expect::Absent, Expect::Revision);
+                    expect.push((host_key(seat.host.as_str()), holder));
+                }
+            }
+        }
+        let (epoch, revision) = epoch;
+        expect.push((epoch_key(pool), revision.map_or(Expect::Absent, Expect::Revision)));
+        let seat = serde_json::to_vec(&Seat { host: to, life }).unwrap_or_default();
+        let operations = vec![
+            Operation::Put { key: seat_key(pool), value: seat.into() },
+            Operation::Put { key: epoch_key(pool), value: (epoch + 1).to_string().into() },
+        ];
+        Some(Transaction { expect, operations, ..Transaction::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Outcome, ROOT};
+
+    fn name(text: &str) -> HostName {
+        HostName::new(text).unwrap()
+    }
+
+    fn alive(store: &MemoryStore, host: &str, pool: &str) {
+        let identity = HostIdentity { name: host.into(), pool: pool.into(), ..HostIdentity::default() };
+        let put =
+            Operation::Put { key: host_key(host), value: serde_json::to_vec(&identity).unwrap().into() };
+        store.apply(&Transaction { operations: vec![put], ..Transaction::default() }).unwrap();
+    }
+
+    fn dead(store: &MemoryStore, host: &str) {
+        let delete = Operation::Delete { key: host_key(host) };
+        store.apply(&Transaction { operations: vec![delete], ..Transaction::default() }).unwrap();
+    }
+
+    fn seen_by(store: &MemoryStore, host: &str) -> Seats {
+        let mut seats = Seats::new(name(host));
+        seats.load(&store.snapshot(ROOT));
+        seats
+    }
+
+    fn epoch(store: &MemoryStore, pool: &str) -> (u64, Option<u64>) {
+        match store.snapshot(ROOT).records.get(&epoch_key(pool)) {
+            Some(record) => (serde_json::from_slice(&record.value).unwrap(), Some(record.revision)),
+            None => (0, None),
+        }
+    }
+
+    fn take(store: &MemoryStore, host: &str) -> bool {
+        let pass = seen_by(store, host).pass("east", name(host), epoch(store, "east"));
+        pass.is_some_and(|pass| matches!(store.apply(&pass), Ok(Outcome::Committed { .. })))
+    }
+
+    #[test]
+    fn a_seat_is_taken_once_and_again_when_its_holder_is_gone_or_lives_anew() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        alive(&store, "fe2", "east");
+        assert!(take(&store, "fe1"));
+        assert!(!take(&store, "fe2"), "its holder lives");
+        assert_eq!(seen_by(&store, "fe2").holder("east"), Some(name("fe1")));
+        dead(&store, "fe1");
+        assert_eq!(seen_by(&store, "fe2").holder("east"), None);
+        assert!(take(&store, "fe2"));
+        assert_eq!(epoch(&store, "east").0, 2);
+        alive(&store, "fe2", "east");
+        assert_eq!(seen_by(&store, "fe1").holder("east"), None, "another life of fe2");
+        assert!(take(&store, "fe2"));
+    }
+
+    #[test]
+    fn of_two_who_see_a_vacant_seat_one_gets_it_and_a_holder_that_comes_back_meanwhile_keeps_it() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        alive(&store, "fe2", "east");
+        let both =
+            ["fe1", "fe2"].map(|host| seen_by(&store, host).pass("east", name(host), (0, None)).unwrap());
+        assert!(matches!(store.apply(&both[0]), Ok(Outcome::Committed { .. })));
+        assert!(matches!(store.apply(&both[1]), Ok(Outcome::Conflict { .. })));
+        dead(&store, "fe1");
+        let late = seen_by(&store, "fe2").pass("east", name("fe2"), epoch(&store, "east")).unwrap();
+        alive(&store, "fe1", "east");
+        assert!(
+            matches!(store.apply(&late), Ok(Outcome::Conflict { .. })),
+            "what made it vacant has changed"
+        );
+    }
+
+    #[test]
+    fn a_holder_hands_its_seat_on() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        alive(&store, "fe2", "east");
+        assert!(take(&store, "fe1"));
+        let on = seen_by(&store, "fe1").pass("east", name("fe2"), epoch(&store, "east")).unwrap();
+        assert!(matches!(store.apply(&on), Ok(Outcome::Committed { .. })));
+        assert_eq!(seen_by(&store, "fe1").holder("east"), Some(name("fe2")));
+    }
+}

@@ -1,0 +1,231 @@
+//! In a cluster: whose a message is. What another host serves goes to it over the link, as it came; what that host wants
+//! sent at a socket of ours is sent there.
+//!
+//! A request outside any dialog belongs to whoever serves its sender's pool (a SUBSCRIBE: to whoever serves what it wants to
+//! watch). A request in a dialog belongs to the host that made its To tag; if that is gone, or has given the call away, to
+//! whoever holds the seat it came with. A response belongs to the host that made its branch.
+
+use bytes::Bytes;
+
+use super::{Engine, Output};
+use crate::cluster::{Frame, Mark};
+use crate::net::{Flow, HostName, Protocol};
+use crate::sip::{Message, Method, Name, NameAddr, Uri};
+
+/// Hosts that may have a message one after the other, before nobody knows what it is about.
+const TRIED_MAX: usize = 4;
+
+/// Where a message is dealt with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Here,
+    At(HostName),
+    /// By whoever takes the seat: soon, or not until its pool's hosts are back.
+    Nowhere,
+}
+
+impl Engine {
+    /// A message came in: at a socket of ours, or handed on by hosts that have `tried`.
+    pub(super) fn deal(&mut self, flow: Flow, mut tried: Vec<HostName>, bytes: Bytes) {
+        let now = self.core.now;
+        let Some(own) = self.cluster.as_ref().map(|cluster| cluster.seats.own()) else {
+            self.core.tx.receive(now, flow, bytes);
+            return;
+        };
+        let Ok(message) = Message::parse(bytes.clone()) else {
+            self.core.tx.receive(now, flow, bytes);
+            return;
+        };
+        match self.place_of(&message, &flow, &tried) {
+            Place::Here => self.core.tx.receive_message(now, flow, message),
+            Place::At(host) => {
+                tried.push(own);
+                let flow = Flow { edge: Some(flow.edge.unwrap_or(own)), ..flow };
+                self.link(host, Frame::Arrived { flow, tried, bytes });
+            }
+            // Soon it is asked again, and then somebody is there.
+            Place::Nowhere if !flow.protocol.is_reliable() && self.somebody_comes(&message, &flow) => {}
+            Place::Nowhere => self.core.tx.limited(flow, &bytes, true),
+        }
+    }
+
+    fn place_of(&self, message: &Message, flow: &Flow, tried: &[HostName]) -> Place {
+        let Some(cluster) = &self.cluster else { return Place::Here };
+        let own = cluster.seats.own();
+        let may = |host: &HostName| *host != own && !tried.contains(host) && tried.len() < TRIED_MAX;
+        if !message.is_request() {
+            let made_by = message.branch().and_then(Mark::of_branch);
+            let host = made_by.and_then(|mark| cluster.seats.by_code(mark.host)).filter(may);
+            return host.map_or(Place::Here, Place::At);
+        }
+        if self.core.tx.knows(message) || self.knows_dialog(message) {
+            return Place::Here;
+        }
+        let at_home = self.pool_of_message(message, flow);
+        let holder = |pool: &str| cluster.seats.holder(pool);
+        if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
+            let made_by = cluster.seats.by_code(mark.host);
+            let pool =
+                self.config.pools.iter().find(|pool| crate::cluster::Code::of(&pool.name) == mark.pool);
+            let seats = pool.into_iter().flat_map(|pool| [Some(pool.name.as_str()), pool.backup.as_deref()]);
+            let mut places = std::iter::once(made_by)
+                .chain(std::iter::once(holder(&at_home)))
+                .chain(seats.map(|pool| pool.and_then(holder)))
+                .flatten();
+            if let Some(host) = places.find(|host| may(host)) {
+                return Place::At(host);
+            }
+            // Nobody knows it: whoever serves the sender says so.
+            return if self.serves(&at_home) || !tried.is_empty() { Place::Here } else { Place::Nowhere };
+        }
+        if self.serves(&at_home) {
+            return Place::Here;
+        }
+        holder(&at_home).filter(may).map_or(Place::Nowhere, Place::At)
+    }
+
+    /// Whether a request belongs to a dialog of ours.
+    fn knows_dialog(&self, request: &Message) -> bool {
+        request.to_tag().is_some()
+            && (self.calls.leg_of(request).is_some()
+                || self.notifier.watcher_of(request).is_some()
+                || self.calls.subscription_of(request).is_some())
+    }
+
+    /// Whose pool has to do with a request outside any dialog.
+    fn pool_of_message(&self, request: &Message, flow: &Flow) -> String {
+        let own = || self.config.host.pool.clone();
+        let addressed = || Uri::parse(request.uri()).ok().and_then(|uri| self.pool_of_address(&uri));
+        if flow.protocol == Protocol::Cluster {
+            return addressed().unwrap_or_else(own);
+        }
+        if request.method() == Method::Subscribe
+            && crate::notifier::is_about_dialogs(request)
+            && let Some(pool) = addressed()
+        {
+            return pool;
+        }
+        let from_trunk =
+            request.get(Name::Authorization).is_none() && self.config.trunk_of(flow.remote.ip()).is_some();
+        if from_trunk {
+            return addressed().unwrap_or_else(own);
+        }
+        let sender = if request.method() == Method::Register { request.to() } else { request.from() };
+        let sender = NameAddr::parse(sender).ok();
+        let sender = sender.and_then(|sender| self.pool_of_user(&sender.uri));
+        sender.unwrap_or_else(own)
+    }
+
+    fn pool_of_user(&self, uri: &Uri) -> Option<String> {
+        let name = uri.user_unescaped()?;
+        self.directory.resolve(&name).map(|user| user.pool.clone())
+    }
+
+    /// The pool of a user or of an orbit.
+    fn pool_of_address(&self, uri: &Uri) -> Option<String> {
+        let number = uri.user.as_deref().and_then(|user| crate::orbit::dialled(user, false));
+        let range = number.and_then(|number| Some(self.orbits.ranges().find(&number)?.pool().to_owned()));
+        range.or_else(|| self.pool_of_user(uri))
+    }
+
+    /// Whether somebody will take the seat that a message asks for, who only has to notice.
+    fn somebody_comes(&self, message: &Message, flow: &Flow) -> bool {
+        let pool = self.pool_of_message(message, flow);
+        self.cluster.as_ref().is_some_and(|cluster| {
+            cluster.seats.holder(&pool).is_some() || cluster.seats.of_pool(&pool).next().is_some()
+        })
+    }
+
+    /// Says something to another host.
+    pub(super) fn link(&mut self, to: HostName, frame: Frame) {
+        let at = self.cluster.as_ref().and_then(|cluster| {
+            cluster.seats.hosts().find(|(name, _)| *name == to).and_then(|(_, host)| host.identity.link)
+        });
+        match at {
+            Some(at) => self.core.emit(Output::Link { to, at, frame }),
+            None => self.unlinked(to, frame),
+        }
+    }
+
+    /// A frame did not get there.
+    pub(super) fn unlinked(&mut self, to: HostName, frame: Frame) {
+        match frame {
+            Frame::Send { flow, .. } => {
+                self.core.tx.send_failed(self.core.now, Flow { edge: Some(to), ..flow });
+            }
+            // Their senders ask again, or find another way.
+            Frame::Arrived { .. } | Frame::Between { .. } | Frame::Unsent { .. } | Frame::Closed { .. } => {}
+        }
+    }
+
+    /// Another host says something.
+    pub(super) fn linked(&mut self, from: HostName, frame: Frame) {
+        let Some(own) = self.cluster.as_ref().map(|cluster| cluster.seats.own()) else { return };
+        match frame {
+            Frame::Arrived { flow, tried, bytes } => {
+                let edge = Some(flow.edge.unwrap_or(from)).filter(|edge| *edge != own);
+                self.deal(Flow { edge, ..flow }, tried, bytes);
+            }
+            Frame::Send { flow, bytes } => {
+                // Whoever is sent anything but a challenge has proved something to the host that serves it.
+                if !bytes.starts_with(b"SIP/2.0 4") {
+                    self.admission.vouch(self.core.now.instant, flow.remote);
+                }
+                self.core.emit(Output::Send { flow: Flow { edge: None, ..flow }, bytes });
+            }
+            Frame::Unsent { flow, .. } => {
+                self.core.tx.send_failed(self.core.now, Flow { edge: Some(from), ..flow });
+            }
+            Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
+            Frame::Between { from: pool, to, passed_on, bytes } => {
+                let flow = Flow::to_pool(pool);
+                if self.serves(to.as_str()) || passed_on {
+                    self.deal(flow, Vec::new(), bytes);
+                } else if let Some(holder) =
+                    self.cluster.as_ref().and_then(|cluster| cluster.seats.holder(to.as_str()))
+                {
+                    self.link(holder, Frame::Between { from: pool, to, passed_on: true, bytes });
+                }
+            }
+        }
+    }
+
+    /// Tells the hosts that serve phones through our sockets.
+    pub(super) fn tell_servers(&mut self, frame: &Frame) {
+        let Some(cluster) = &self.cluster else { return };
+        let own = cluster.seats.own();
+        let mut servers: Vec<HostName> =
+            self.config.pools.iter().filter_map(|pool| cluster.seats.holder(&pool.name)).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        for server in servers.into_iter().filter(|server| *server != own) {
+            self.link(server, frame.clone());
+        }
+    }
+
+    /// What is to be sent at another host's socket goes there. `None`: nobody is there to send it.
+    pub(super) fn on_its_way(&self, flow: Flow, bytes: Bytes) -> Option<Output> {
+        let Some((cluster, edge)) = self.cluster.as_ref().zip(flow.edge) else {
+            return Some(Output::Send { flow, bytes });
+        };
+        let link_of = |host: HostName| {
+            let (_, host) = cluster.seats.hosts().find(|(name, _)| *name == host)?;
+            host.identity.link
+        };
+        if flow.protocol == Protocol::Cluster {
+            let from = HostName::new(&self.config.host.pool)?;
+            let to = cluster.seats.holder(edge.as_str())?;
+            let frame = Frame::Between { from, to: edge, passed_on: false, bytes };
+            return Some(Output::Link { to, at: link_of(to)?, frame });
+        }
+        let flow = Flow { edge: None, ..flow };
+        match link_of(edge) {
+            Some(at) => Some(Output::Link { to: edge, at, frame: Frame::Send { flow, bytes } }),
+            // The socket is gone. Perhaps the phone can be reached from here.
+            None => {
+                let flow = self.core.flow_to(flow.protocol, flow.remote)?;
+                Some(Output::Send { flow, bytes })
+            }
+        }
+    }
+}

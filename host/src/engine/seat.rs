@@ -1,0 +1,287 @@
+//! In a cluster: taking the seat of a pool, and giving it up.
+//!
+//! A vacant seat is taken by the first of the hosts it is for, by name; the others wait a little longer each, in case that one
+//! cannot. Who has taken it reads the whole store and takes up what is there: registrations, lamps, parked calls, calls.
+//! Whoever sees that somebody else has taken its seat forgets the pool's users, without a word to their phones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::record::StoreOwner;
+use super::timers::Timer;
+use super::{Engine, Output, StoreId};
+use crate::cluster::{Mark, Seats};
+use crate::directory::Directory;
+use crate::net::{Flow, HostName};
+use crate::notifier::Resource;
+use crate::orbit::{Orbits, Whose};
+use crate::store::{Change, Outcome, Snapshot, StoreError};
+use crate::time::Instant;
+
+/// How much longer each further host waits before it takes a vacant seat.
+const TURN: Duration = Duration::from_secs(2);
+/// The pause after an attempt that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What only a host in a cluster has.
+#[derive(Debug)]
+pub(super) struct Clustered {
+    /// Who lives, and who serves whom.
+    pub(super) seats: Seats,
+    /// Pools whose users are served here.
+    served: BTreeSet<String>,
+    /// Seats that are being taken: asked for, or won and being read.
+    taking: BTreeSet<String>,
+    /// Since when a seat has been seen vacant.
+    vacant: BTreeMap<String, Instant>,
+    /// Something about hosts or seats is new.
+    changed: bool,
+}
+
+impl Clustered {
+    pub(super) fn new(own: HostName, snapshot: &Snapshot) -> Self {
+        let mut seats = Seats::new(own);
+        seats.load(snapshot);
+        Self {
+            seats,
+            served: BTreeSet::new(),
+            taking: BTreeSet::new(),
+            vacant: BTreeMap::new(),
+            changed: true,
+        }
+    }
+
+    pub(super) fn mark(&self, pool: &str) -> String {
+        Mark::of(self.seats.own().as_str(), pool).text()
+    }
+}
+
+impl Engine {
+    /// Whether the users of a pool are served here. A host alone serves all.
+    pub(super) fn serves(&self, pool: &str) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.served.contains(pool))
+    }
+
+    /// This host's name among the others; none on a host alone.
+    pub(super) fn own_name(&self) -> Option<HostName> {
+        self.cluster.as_ref().map(|cluster| cluster.seats.own())
+    }
+
+    /// A flow at one of our sockets, as everything in a cluster knows it, stored records too.
+    pub(super) fn at_own_socket(&self, flow: Flow) -> Flow {
+        Flow { edge: self.own_name(), ..flow }
+    }
+
+    /// Learns where the hosts that live listen.
+    pub(super) fn meet_hosts(&mut self) {
+        let Some(cluster) = &self.cluster else { return };
+        for (name, host) in cluster.seats.hosts() {
+            if name != cluster.seats.own() {
+                self.core.identity.edges.insert(name, host.identity.listeners.clone());
+            }
+        }
+    }
+
+    /// A record has changed: perhaps one that says who lives or who serves whom.
+    pub(super) fn cluster_changed(&mut self, change: &Change) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let gone = cluster.seats.apply(change);
+        cluster.changed = true;
+        if let Some(edge) = gone.filter(|edge| *edge != cluster.seats.own()) {
+            self.registrar.edge_gone(edge);
+        }
+        self.meet_hosts();
+    }
+
+    pub(super) fn look_at_seats_if_changed(&mut self) {
+        if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.changed) {
+            cluster.changed = false;
+            self.look_at_seats();
+        }
+    }
+
+    /// Takes the seats that are vacant and this host's to take, and gives up what others have taken.
+    pub(super) fn look_at_seats(&mut self) {
+        let now = self.core.now.instant;
+        let Some(cluster) = &mut self.cluster else { return };
+        let own = cluster.seats.own();
+        let lost: Vec<String> = (cluster.served.iter())
+            .filter(|pool| cluster.seats.last_holder(pool).is_some_and(|holder| holder != own))
+            .cloned()
+            .collect();
+        let mut wake = None;
+        let (mut take, mut read) = (Vec::new(), Vec::new());
+        for pool in &self.config.pools {
+            let pool = &pool.name;
+            if cluster.taking.contains(pool) {
+                continue;
+            }
+            if let Some(holder) = cluster.seats.holder(pool) {
+                cluster.vacant.remove(pool);
+                if holder == own && !cluster.served.contains(pool) {
+                    read.push(pool.clone());
+                }
+                continue;
+            }
+            let Some(turn) = cluster.seats.of_pool(pool).position(|host| host == own) else { continue };
+            let since = *cluster.vacant.entry(pool.clone()).or_insert(now);
+            let due = since + TURN * u32::try_from(turn).unwrap_or(u32::MAX);
+            if due <= now && !self.draining {
+                take.push(pool.clone());
+            } else {
+                wake = Some(wake.map_or(due, |wake: Instant| wake.min(due)));
+            }
+        }
+        if let Some(due) = wake.filter(|due| *due > now) {
+            self.core.timers.set(Timer::Seats, due);
+        }
+        for pool in lost {
+            self.leave_seat(&pool);
+        }
+        for pool in take {
+            self.take_seat(pool);
+        }
+        for pool in read {
+            self.read_up(pool);
+        }
+    }
+
+    fn take_seat(&mut self, pool: String) {
+        if !self.orbits.is_live() {
+            return;
+        }
+        let epoch = self.orbits.epoch_record(&pool);
+        let Some(cluster) = &mut self.cluster else { return };
+        let Some(pass) = cluster.seats.pass(&pool, cluster.seats.own(), epoch) else { return };
+        cluster.taking.insert(pool.clone());
+        self.write(pass.clone(), StoreOwner::Seat { pool, pass });
+    }
+
+    /// What became of taking a seat.
+    pub(super) fn seat_answered(
+        &mut self,
+        pool: String,
+        pass: &crate::store::Transaction,
+        result: Result<Outcome, StoreError>,
+    ) {
+        match result {
+            Ok(Outcome::Committed { revision }) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.taking.remove(&pool);
+                }
+                for change in pass.changes(revision) {
+                    self.store_changed(&change);
+                }
+            }
+            Ok(Outcome::Conflict { current }) => {
+                self.no_seat(&pool);
+                for (key, record) in current {
+                    self.store_changed(&Change { key, record });
+                }
+            }
+            Err(error) => {
+                let detail = serde_json::json!({ "pool": pool, "error": error.to_string() });
+                self.core.event("seat.failed", Some(35105), None, detail);
+                self.no_seat(&pool);
+            }
+        }
+    }
+
+    /// The seat is this host's: what there is to take up?
+    fn read_up(&mut self, pool: String) {
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.taking.insert(pool.clone());
+        let request = StoreId(self.core.fresh_id());
+        self.stores.insert(request, StoreOwner::Taken { pool });
+        self.core.emit(Output::Read { request });
+    }
+
+    fn no_seat(&mut self, pool: &str) {
+        let again = self.core.now.instant + AGAIN;
+        if let Some(cluster) = &mut self.cluster {
+            cluster.taking.remove(pool);
+            self.core.timers.set(Timer::Seats, again);
+        }
+    }
+
+    /// The store has been read for the seats that were taken.
+    pub(super) fn read_done(&mut self, request: StoreId, result: Result<Snapshot, StoreError>) {
+        let Some(StoreOwner::Taken { pool }) = self.stores.remove(&request) else { return };
+        match result {
+            Ok(snapshot) => self.sit_down(&pool, &snapshot),
+            Err(error) => {
+                tracing::warn!(pool, %error, "the seat is won, and the store cannot be read");
+                self.no_seat(&pool);
+            }
+        }
+    }
+
+    /// From now on the pool's users are served here.
+    fn sit_down(&mut self, pool: &str, snapshot: &Snapshot) {
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.taking.remove(pool);
+        if cluster.seats.holder(pool) != Some(cluster.seats.own()) {
+            return; // somebody was faster meanwhile
+        }
+        cluster.served.insert(pool.to_owned());
+        self.take_up_pool(pool, snapshot);
+        let detail = serde_json::json!({ "pool": pool, "epoch": self.orbits.epoch_record(pool).0 });
+        self.core.event("seat.taken", None, None, detail);
+    }
+
+    /// From now on somebody else serves the pool's users.
+    fn leave_seat(&mut self, pool: &str) {
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.served.remove(pool);
+        let by = cluster.seats.last_holder(pool);
+        self.put_down_pool(pool);
+        let detail = serde_json::json!({ "pool": pool, "to": by });
+        self.core.event("seat.left", None, None, detail);
+    }
+
+    /// Takes up what the store has of a pool's users: where their phones are, who watches them, who waits in orbits.
+    fn take_up_pool(&mut self, pool: &str, snapshot: &Snapshot) {
+        let now = self.core.now;
+        let of_pool =
+            |directory: &Directory, user: &str| directory.user(user).is_some_and(|user| user.pool == pool);
+        self.registrar.take_up(snapshot, now, |user| of_pool(&self.directory, user));
+        for binding in self.registrar.iter(now) {
+            self.admission.vouch(now.instant, binding.flow.remote);
+        }
+        self.restore(snapshot, Whose::Pool(pool));
+        let (directory, orbits) = (&self.directory, &self.orbits);
+        let mine = |resource: &Resource, watcher: &str| {
+            whose_lamp(directory, orbits, resource, watcher) == Some(pool)
+        };
+        let expired = self.notifier.load(&mut self.core, snapshot, mine);
+        self.write_behind(expired);
+    }
+
+    /// Forgets the same, without a word to anybody: it is somebody else's from now on.
+    fn put_down_pool(&mut self, pool: &str) {
+        let directory = &self.directory;
+        self.registrar.put_down(|user| directory.user(user).is_some_and(|user| user.pool == pool));
+        let orbits = &self.orbits;
+        let theirs = |resource: &Resource, watcher: &str| {
+            whose_lamp(directory, orbits, resource, watcher) == Some(pool)
+        };
+        self.notifier.put_down(&mut self.core, theirs);
+        self.orbits.put_down(self.core.now, pool);
+    }
+}
+
+/// The pool whose server tells the watcher of a resource: that of what is watched.
+fn whose_lamp<'a>(
+    directory: &'a Directory,
+    orbits: &'a Orbits,
+    resource: &Resource,
+    watcher: &str,
+) -> Option<&'a str> {
+    match resource {
+        Resource::User(name) => directory.user(name).map(|user| user.pool.as_str()),
+        Resource::Orbit(number) | Resource::Group(number) => {
+            orbits.ranges().find(number).map(|range| range.pool())
+        }
+        Resource::Lot => directory.user(watcher).map(|user| user.pool.as_str()),
+    }
+}
