@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use switchyard_host::directory::User;
 use switchyard_host::sip::Status;
-use switchyard_host::store::ROOT;
+use switchyard_host::store::{Operation, ROOT};
 
-use crate::harness::{OnRing, World, WorldOptions};
+use crate::harness::{OnRing, StoreDoes, World, WorldOptions};
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -345,5 +346,37 @@ fn the_groups_lamp_shows_only_what_may_be_picked_up() {
         world.run_for(seconds(2));
         assert!(world.phones[carol].watches[lamp].lamps.is_empty());
         expect_truth(&world);
+    }
+}
+
+/// A user who watches himself is removed: his subscription ends once, and the store keeps nothing of it.
+#[test]
+fn a_watcher_of_himself_who_is_removed_leaves_no_record() {
+    let mut world = World::new();
+    let [alice] = world.phones(["alice"]);
+    let own = world.act(alice, |phone| phone.watch("sip:alice@example.test", 3600));
+    world.run_for(seconds(2));
+    world.write_record(Operation::Delete { key: User::key("alice") });
+    world.run_for(seconds(2));
+    assert_eq!(world.phones[alice].watches[own].state, "terminated;reason=noresource");
+    let stored = world.store.snapshot(&format!("{ROOT}lamp/")).records;
+    assert!(stored.is_empty(), "{stored:?}");
+}
+
+/// The disk is full: what the second restart goes on with is above what the first has used, all the same.
+#[test]
+fn numbers_go_up_over_restarts_the_store_takes_no_note_of() {
+    let mut world = World::new();
+    let [alice] = world.phones(["alice"]);
+    let lamp = world.act(alice, |phone| phone.watch("sip:bob@example.test", 3600));
+    world.run_for(seconds(2));
+    world.store_does = StoreDoes::Refuse;
+    for restarts in 1..4 {
+        world.kill_host();
+        world.run_for(seconds(2));
+        world.start_host();
+        world.run_for(seconds(2));
+        // The phone itself would complain about a number it has seen.
+        assert_eq!(world.phones[alice].watches[lamp].documents.len(), 1 + restarts);
     }
 }

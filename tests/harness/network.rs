@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha12Rng;
+use switchyard_host::time::Instant;
 
 /// How messages fare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,11 +36,21 @@ pub struct Network {
     pub cut: BTreeSet<usize>,
     /// What went wrong so far, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// When the last piece of each stream arrives, by phone and whether it goes to the host.
+    streams: BTreeMap<(usize, bool), Instant>,
 }
+
+/// How much later what was lost of a stream arrives: TCP says it again.
+const SAID_AGAIN: Duration = Duration::from_millis(300);
 
 impl Default for Network {
     fn default() -> Self {
-        Self { weather: Weather::FAIR, cut: BTreeSet::new(), faults: BTreeMap::new() }
+        Self {
+            weather: Weather::FAIR,
+            cut: BTreeSet::new(),
+            faults: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        }
     }
 }
 
@@ -63,6 +74,28 @@ impl Network {
             }
         }
         arrivals.into_iter().flatten()
+    }
+
+    /// When a message in a stream arrives: once and in order, unless the link is cut.
+    pub fn arrival(
+        &mut self,
+        rng: &mut ChaCha12Rng,
+        phone: usize,
+        to_host: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        if self.cut.contains(&phone) {
+            self.count("cut off");
+            return None;
+        }
+        let mut at = now + self.delay(rng);
+        if self.happens(rng, self.weather.lost) {
+            self.count("lost");
+            at = at + SAID_AGAIN;
+        }
+        let last = self.streams.entry((phone, to_host)).or_insert(at);
+        *last = at.max(*last);
+        Some(*last - now)
     }
 
     pub fn count(&mut self, what: &'static str) {

@@ -2,6 +2,7 @@
 //! layer as the host, so lost packets are repeated; what it says is its own.
 
 mod hears;
+mod keeps;
 mod says;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use switchyard_host::net::{ConnectionId, Flow, Protocol};
-use switchyard_host::sip::{ClientId, Dialog, Message, ServerId, Status, Transactions};
+use switchyard_host::sip::{ClientId, Dialog, Message, Refresher, ServerId, Status, Transactions};
 use switchyard_host::time::{Instant, Now};
 
 use super::watch::Watch;
@@ -46,6 +47,10 @@ pub struct Call {
     pub client: Option<ClientId>,
     /// The reinvite of ours under way, and what we then hold.
     pub reinvite: Option<ClientId>,
+    /// It has no offer: the answer to theirs goes into our ACK.
+    pub asked_for_offer: bool,
+    /// When we are to refresh the session, and how long it lasts (RFC 4028).
+    pub session: Option<(Instant, Duration)>,
     pub begun: bool,
     pub up: bool,
     pub over: bool,
@@ -66,6 +71,8 @@ pub struct Call {
     pub ack: Option<Message>,
     /// The early dialog, before the answer: a caller's newest, a callee's own.
     pub early: Option<Dialog>,
+    /// Both sides have described their media, reliably, before the answer: new offers may be made (RFC 3311 §5.1).
+    pub early_answered: bool,
     /// How our UPDATEs were answered: the status and, of a refusal, its Retry-After.
     pub updates: Vec<(Status, Option<String>)>,
     /// The To tags of the provisional responses we saw.
@@ -81,6 +88,8 @@ impl Call {
             server,
             client,
             reinvite: None,
+            asked_for_offer: false,
+            session: None,
             begun: client.is_some(),
             up: false,
             over: false,
@@ -96,6 +105,7 @@ impl Call {
             challenged: false,
             ack: None,
             early: None,
+            early_answered: false,
             updates: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
@@ -138,7 +148,11 @@ pub struct Phone {
     pub bare_answer: bool,
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
+    /// It has session timers, and this side is to refresh; none: it knows nothing of them.
+    pub keeps_time: Option<Refresher>,
     pub calls: Vec<Call>,
+    /// Notifications numbered below the last are refused or ignored (RFC 3261 §12.2.2, RFC 4235 §4.1.2), not a mistake.
+    pub forgives: bool,
     /// What it watches.
     pub watches: Vec<Watch>,
     pub messages: Vec<String>,
@@ -200,7 +214,9 @@ impl Phone {
             media_port: 20_000 + u16::from(number),
             bare_answer: false,
             bye_on_accepted: false,
+            keeps_time: None,
             calls: Vec::new(),
+            forgives: false,
             watches: Vec::new(),
             messages: Vec::new(),
             registered: false,
@@ -230,6 +246,12 @@ impl Phone {
         Flow { protocol, local: self.address, remote: self.host, connection: self.stream, edge: None }
     }
 
+    /// Where it is reached.
+    pub(super) fn contact(&self) -> String {
+        let transport = if self.stream.is_some() { ";transport=tcp" } else { "" };
+        format!("<sip:{}@{}{transport}>", self.user, self.address)
+    }
+
     pub(super) fn fresh(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -256,6 +278,7 @@ impl Phone {
         self.owners.clear();
         self.unacknowledged.clear();
         self.answers.clear();
+        self.watches.clear();
         for call in &mut self.calls {
             call.over = true;
             call.up = false;
@@ -340,6 +363,7 @@ impl Phone {
         for id in due {
             self.answer(id);
         }
+        self.refresh_sessions();
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
@@ -348,7 +372,8 @@ impl Phone {
         }
         let answers = self.answers.iter().map(|(at, _)| *at);
         let repeats = self.unacknowledged.iter().map(|waiting| waiting.at);
-        self.tx.next_timeout().into_iter().chain(answers).chain(repeats).min()
+        let refreshes = self.calls.iter().filter(|call| call.up).filter_map(|call| Some(call.session?.0));
+        self.tx.next_timeout().into_iter().chain(answers).chain(repeats).chain(refreshes).min()
     }
 
     fn expect_ack(&mut self, server: ServerId, invite: &Message) {

@@ -81,6 +81,11 @@ impl Lamp {
 }
 
 impl Watch {
+    /// Whether the phone believes that it has this subscription.
+    pub fn is_live(&self) -> bool {
+        self.dialog.is_some() && self.state.starts_with("active")
+    }
+
     /// States and who is there, in the order of ids: `early <- "alice" sip:alice@example.test`.
     pub fn shows(&self) -> Vec<String> {
         let show = |lamp: &Lamp| {
@@ -91,8 +96,7 @@ impl Watch {
         self.lamps.values().map(show).collect()
     }
 
-    fn apply(&mut self, document: &str) {
-        let document = read(document);
+    fn apply(&mut self, document: Document) {
         let full = document.state == "full";
         assert!(full || self.version.is_some(), "the first document must be full");
         if let Some(before) = self.version {
@@ -159,10 +163,7 @@ impl Phone {
     }
 
     fn subscription(&self, mut draft: Draft, expires: u32, asking: &Asking) -> Draft {
-        draft
-            .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(Name::Event, asking.event)
-            .add(Name::Expires, expires);
+        draft.add(Name::Contact, self.contact()).add(Name::Event, asking.event).add(Name::Expires, expires);
         for (name, value) in [(Name::Accept, asking.accept), (Name::Supported, asking.supported)] {
             if let Some(value) = value {
                 draft.add(name, value);
@@ -188,6 +189,9 @@ impl Phone {
             .into_iter()
             .filter_map(|name| response.get(name).map(|value| format!("{name}: {value}")))
             .collect();
+        if response.status() == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) {
+            "terminated".clone_into(&mut watch.state);
+        }
         if let Some(dialog) = watch.dialog.as_mut() {
             // The one with credentials was a request later.
             dialog.local_cseq = dialog.local_cseq.max(request.cseq().number);
@@ -206,11 +210,17 @@ impl Phone {
             return Some(watch.refuse.remove(0));
         }
         let cseq = request.cseq().number;
+        if self.forgives && cseq <= watch.cseq {
+            return Some(Status::SERVER_INTERNAL_ERROR);
+        }
         assert!(cseq > watch.cseq, "NOTIFY {cseq} after {}", watch.cseq);
         watch.cseq = cseq;
         assert_eq!(request.content_type(), Some("application/dialog-info+xml"));
         watch.state = request.get(Name::SubscriptionState).unwrap_or_default().to_owned();
-        watch.apply(&String::from_utf8_lossy(&request.body()));
+        let document = read(&String::from_utf8_lossy(&request.body()));
+        if !self.forgives || watch.version.is_none_or(|version| document.version > version) {
+            watch.apply(document);
+        }
         Some(Status::OK)
     }
 }

@@ -1,5 +1,8 @@
 //! The world: one host, its store and media as models, phones, a network with delay, loss and repetition.
 
+mod backing;
+mod links;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -15,13 +18,13 @@ use switchyard_host::config::{self, Config};
 use switchyard_host::directory::User;
 use switchyard_host::engine::{AdminId, Engine, Event, Input, Options, Output, StoreId};
 use switchyard_host::media;
-use switchyard_host::net::{Flow, Listener, Protocol};
+use switchyard_host::net::{ConnectionId, Flow, Listener, Protocol};
 use switchyard_host::orbit::put_operation;
 use switchyard_host::plugin::Plugins;
 use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Message;
-use switchyard_host::store::keys::host_key;
-use switchyard_host::store::{MemoryStore, Operation, ROOT, StoreError, Transaction};
+use switchyard_host::store::keys::{MIRRORED, host_key};
+use switchyard_host::store::{Change, MemoryStore, Operation, Outcome, ROOT, StoreError, Transaction};
 use switchyard_host::time::{Instant, Now, Utc};
 
 use super::ladder;
@@ -74,7 +77,8 @@ pub enum StoreDoes {
 }
 
 impl StoreDoes {
-    pub const WELL: Self = Self::Write(Duration::from_millis(1));
+    pub const WELL: Self = Self::Write(Self::SOON);
+    const SOON: Duration = Duration::from_millis(1);
 }
 
 enum Pending {
@@ -82,6 +86,7 @@ enum Pending {
     ToPhone(usize, Bytes),
     Host(Input),
     PowerOn(usize),
+    Reconnect(usize),
 }
 
 pub struct World {
@@ -111,6 +116,7 @@ pub struct World {
     rng: ChaCha12Rng,
     next_admin: u64,
     next_port: u16,
+    next_connection: u64,
     /// The host's monotonic clock starts again with the host.
     host_started: Instant,
     /// How far the host's wall clock is ahead of ours, in milliseconds.
@@ -216,6 +222,7 @@ pool = "east"
             rng,
             next_admin: 1,
             next_port: 20_000,
+            next_connection: 1_000,
             host_started: Instant::ZERO,
             clock_ahead_ms: 0,
             broken: None,
@@ -283,6 +290,12 @@ pool = "east"
         };
         self.engine = Some(engine);
         self.drain_host();
+        // Phones on TCP notice, one after the other.
+        for phone in 0..self.phones.len() {
+            if self.phones[phone].stream.is_some() {
+                self.push(Duration::from_millis(700 + 300 * phone as u64), Pending::Reconnect(phone));
+            }
+        }
     }
 
     /// `kill -9`: memory is gone, the store stays, messages on their way to the host are lost.
@@ -291,13 +304,9 @@ pool = "east"
         self.streams.clear();
         self.held_back.clear();
         self.pending.retain(|_, pending| matches!(pending, Pending::ToPhone(..) | Pending::PowerOn(_)));
-    }
-
-    /// Switches a phone off; after that long it is on again, knows nothing of its calls, and registers.
-    pub fn reboot(&mut self, phone: usize, off: Duration) {
-        self.phones[phone].dead = true;
-        self.phones[phone].forget_all();
-        self.push(off, Pending::PowerOn(phone));
+        for phone in 0..self.phones.len() {
+            self.new_connection(phone);
+        }
     }
 
     fn host_now_at_start(&mut self) -> Now {
@@ -438,6 +447,7 @@ pool = "east"
                     self.phones[phone].dead = false;
                     self.act(phone, |phone| phone.register(3600));
                 }
+                Pending::Reconnect(phone) => self.act(phone, |phone| phone.register(3600)),
             }
         }
         let now = self.host_now();
@@ -482,106 +492,6 @@ pool = "east"
         if let Ok(message) = Message::parse(bytes.clone()) {
             self.ladder.push(ladder::line(self.start, self.now, from, to, &message));
         }
-    }
-
-    fn drain_phone(&mut self, index: usize) {
-        while let Some((flow, bytes)) = self.phones[index].tx.poll_send() {
-            if self.phones[index].dead {
-                continue;
-            }
-            self.note(index, true, &bytes);
-            let flow = Flow { local: flow.remote, remote: self.phones[index].seen_as, ..flow };
-            for delay in self.network.arrivals(&mut self.rng, index) {
-                self.push(delay, Pending::ToHost(flow, bytes.clone()));
-            }
-        }
-    }
-
-    fn drain_host(&mut self) {
-        loop {
-            let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) else { return };
-            match output {
-                Output::Send { flow, bytes } => {
-                    let Some(index) = self.phones.iter().position(|phone| phone.seen_as == flow.remote)
-                    else {
-                        self.strays.push((flow, bytes));
-                        continue;
-                    };
-                    let stream = self.phones[index].stream;
-                    if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
-                        // These phones listen on UDP only; some open a connection themselves.
-                        let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
-                        self.push(Duration::ZERO, Pending::Host(input));
-                        continue;
-                    }
-                    self.note(index, false, &bytes);
-                    for delay in self.network.arrivals(&mut self.rng, index) {
-                        self.push(delay, Pending::ToPhone(index, bytes.clone()));
-                    }
-                }
-                Output::Resolve { query, .. } => {
-                    let pause = Weather::FAIR.delay;
-                    self.push(pause, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
-                }
-                Output::Store { request, transaction } => self.write(request, &transaction),
-                Output::Read { request } => {
-                    let result = Ok(self.store.snapshot(ROOT));
-                    self.push(Duration::from_millis(1), Pending::Host(Input::Read { request, result }));
-                }
-                Output::Link { to, .. } => panic!("a host alone has nothing to say to {to}"),
-                Output::Media(command) => self.on_media(command),
-                Output::Admin { request, answer } => {
-                    self.admin.insert(request.0, answer);
-                }
-                Output::Event(event) => self.events.push(event),
-            }
-        }
-    }
-
-    fn on_media(&mut self, command: media::Command) {
-        match command {
-            media::Command::Open { stream } => {
-                self.next_port += 2;
-                let local = SocketAddr::from(([192, 0, 2, 1], self.next_port));
-                self.streams.insert(stream.0, Stream { remote: None, playlist: media::Playlist::default() });
-                self.push(
-                    Duration::ZERO,
-                    Pending::Host(Input::Media(media::Event::Opened { stream, local })),
-                );
-            }
-            media::Command::Send { stream, remote, playlist, .. } => {
-                self.streams.insert(stream.0, Stream { remote: Some(remote), playlist });
-            }
-            media::Command::Pause { stream } => {
-                if let Some(stream) = self.streams.get_mut(&stream.0) {
-                    stream.remote = None;
-                }
-            }
-            media::Command::Close { stream } => {
-                self.streams.remove(&stream.0);
-            }
-        }
-    }
-
-    fn write(&mut self, request: StoreId, transaction: &Transaction) {
-        let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
-        let (pause, result) = match self.store_does {
-            StoreDoes::Write(pause) => (pause, self.store.apply(transaction)),
-            StoreDoes::Refuse => (Duration::from_millis(1), away()),
-            StoreDoes::LoseAnswer => {
-                let _ = self.store.apply(transaction);
-                (Duration::from_millis(1), away())
-            }
-            StoreDoes::Hang => {
-                self.held_back.push((request, transaction.clone()));
-                return;
-            }
-        };
-        if self.store_does != StoreDoes::WELL {
-            self.network.count("store");
-        }
-        self.store_answers = self.store_answers.max(self.now + pause);
-        self.push(self.store_answers - self.now, Pending::Host(Input::Stored { request, result }));
     }
 
     /// From here on messages go into the ladder, counted from now.

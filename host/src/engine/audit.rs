@@ -23,6 +23,9 @@ impl Engine {
                 found.push(format!("leg {} talks, and keeps a parked call", leg.id.0));
             }
         }
+        for (resource, watcher) in self.wrong_lamps() {
+            found.push(format!("{watcher} is told something about {resource:?} that is not so"));
+        }
         for leg in self.watches.keys().filter(|leg| self.calls.leg(**leg).is_none()) {
             found.push(format!("somebody waits for the end of leg {}, which has ended", leg.0));
         }

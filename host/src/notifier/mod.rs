@@ -22,11 +22,13 @@ use crate::time::{Instant, Utc};
 
 mod asked;
 pub mod dialog_info;
+mod numbers;
 mod reach;
 
 use asked::{EXPIRES_MAX, accepts_documents, event_of, expires_of};
 pub use asked::{Refusal, is_about_dialogs};
 use dialog_info::{CONTENT_TYPE, Entry, State};
+use numbers::above_all_used;
 
 /// The event package.
 pub const PACKAGE: &str = "dialog";
@@ -44,9 +46,6 @@ const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// Between the first notifications of two subscriptions after a restart, so that thousands do not go out at once.
 const SPREAD: Duration = Duration::from_millis(2);
-
-/// How far CSeq and version jump in a restart: above all the old process can have used since it wrote the record.
-const RESTART_JUMP: u32 = 1 << 16;
 
 /// Names a subscription.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -137,8 +136,8 @@ impl Notifier {
             match serde_json::from_slice::<Record>(&stored.value) {
                 Ok(record) if !mine(&record.resource, &record.watcher) => {}
                 Ok(mut record) if record.expires > cx.now.utc => {
-                    record.dialog.local_cseq = record.dialog.local_cseq.saturating_add(RESTART_JUMP);
-                    record.version = record.version.saturating_add(RESTART_JUMP);
+                    record.dialog.local_cseq = above_all_used(record.dialog.local_cseq, cx.now.utc);
+                    record.version = above_all_used(record.version, cx.now.utc);
                     // The connection died with the old process.
                     record.dialog.flow.connection = None;
                     wait += SPREAD;
@@ -409,8 +408,11 @@ impl Notifier {
     fn end_all(&mut self, cx: &mut Core, ids: BTreeSet<LampId>, reason: &'static str) -> Vec<Operation> {
         let mut operations = Vec::new();
         for id in ids {
+            // A user may watch himself; a transaction names each key once.
+            if self.subscriptions.get(&id).is_some_and(|subscription| subscription.ending.is_none()) {
+                operations.extend(self.delete(id));
+            }
             self.end_with_next(id, reason);
-            operations.extend(self.delete(id));
             if self.cut_off.contains(&id) {
                 self.forget(cx, id);
             } else {

@@ -9,6 +9,9 @@ use super::ROOT;
 
 const IN_A_NAME: &AsciiSet = &CONTROLS.add(b'/').add(b'%').add(b' ');
 
+/// The kinds of records the engine mirrors: it hears of every change to them.
+pub const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
+
 /// A key, taken apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Key {

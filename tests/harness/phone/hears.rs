@@ -5,6 +5,9 @@ use switchyard_host::sip::{ClientId, Dialog, Draft, Event, Message, Method, Name
 
 use super::{ALLOW, Call, CallId, OnRing, Phone, Wants};
 
+/// Up to this CSeq a phone believes that its nonce was stale.
+const STALE_MAX: u32 = 5;
+
 impl Phone {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
@@ -90,8 +93,9 @@ impl Phone {
                 }
                 let direction = answering(request);
                 let body = self.sdp(direction);
-                draft.add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address));
+                draft.add(Name::Contact, self.contact());
                 draft.body("application/sdp", body);
+                self.agree_on_time(CallId(id), request, &mut draft);
                 let call = &mut self.calls[id];
                 if let Some(sdp) = request.sdp() {
                     call.heard = Some(String::from_utf8_lossy(&sdp).into_owned());
@@ -111,6 +115,12 @@ impl Phone {
                     self.tx.respond(self.now, server, &Draft::response(request, status));
                     return;
                 }
+                if request.get(Name::Event).is_some_and(|event| event.starts_with("dialog")) {
+                    // It was switched off since it subscribed.
+                    let draft = Draft::response(request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST);
+                    self.tx.respond(self.now, server, &draft);
+                    return;
+                }
                 let body = String::from_utf8_lossy(&request.body()).trim_end().to_owned();
                 let tag = request.to_tag().unwrap_or_default();
                 if let Some(call) = self.calls.iter_mut().find(|c| {
@@ -121,6 +131,8 @@ impl Phone {
             }
             (Method::Message, _) => self.messages.push(String::from_utf8_lossy(&request.body()).into_owned()),
             (Method::Update | Method::Prack, Some(id)) => {
+                let offered = self.calls[id].invite.sdp().is_some();
+                self.calls[id].early_answered |= request.method() == Method::Prack && offered;
                 if request.sdp().is_some() {
                     if self.holds_updates {
                         self.held_updates.push((server, request.clone()));
@@ -128,6 +140,9 @@ impl Phone {
                         self.answer_update(id, server, request);
                     }
                     return;
+                }
+                if request.method() == Method::Update {
+                    self.agree_on_time(CallId(id), request, &mut draft);
                 }
             }
             (Method::Options | Method::Info, Some(_)) => {}
@@ -167,10 +182,7 @@ impl Phone {
                 let tag = format!("{}{}", self.name, id.0);
                 self.calls[id.0].early = Some(Dialog::uas(request, &tag, self.flow()));
                 let mut draft = Draft::response(request, status);
-                draft
-                    .to_tag(&tag)
-                    .add(Name::Allow, ALLOW)
-                    .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address));
+                draft.to_tag(&tag).add(Name::Allow, ALLOW).add(Name::Contact, self.contact());
                 if self.early_media {
                     let body = self.sdp("sendrecv");
                     draft.body("application/sdp", body);
@@ -210,6 +222,7 @@ impl Phone {
             Wants::Reinvite(id) => {
                 if status.is_success() {
                     self.acknowledge(id, response);
+                    self.time_agreed(id, response);
                     self.calls[id.0].heard =
                         response.sdp().map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
                 }
@@ -225,6 +238,9 @@ impl Phone {
             }
             Wants::Update(id) => {
                 let retry_after = response.get(Name::RetryAfter).map(str::to_owned);
+                if status.is_success() && self.calls[id.0].up {
+                    self.time_agreed(id, response);
+                }
                 let call = &mut self.calls[id.0];
                 call.updates.push((status, retry_after));
                 if let Some(answer) = response.sdp() {
@@ -258,6 +274,7 @@ impl Phone {
                     call.heard = Some(String::from_utf8_lossy(&answer).into_owned());
                 }
             }
+            self.time_agreed(id, response);
             self.acknowledge(id, response);
         } else if status.is_provisional() {
             let Some(tag) = response.to_tag().map(str::to_owned) else { return };
@@ -273,6 +290,7 @@ impl Phone {
                 call.heard = Some(String::from_utf8_lossy(&sdp).into_owned());
             }
             let Some(early) = call.early.as_mut().filter(|_| response.requires("100rel")) else { return };
+            call.early_answered = response.sdp().is_some() && call.invite.sdp().is_some();
             let mut draft = early.request(Method::Prack);
             let rseq = response.get(Name::RSeq).unwrap_or("1");
             draft.add(Name::RAck, format!("{rseq} {} INVITE", response.cseq().number));
@@ -295,8 +313,12 @@ impl Phone {
     }
 
     fn acknowledge(&mut self, id: CallId, response: &Message) {
-        let offerless = self.calls[id.0].invite.sdp().is_none() && response.cseq().number <= 2;
-        let body = offerless.then(|| self.sdp("sendrecv"));
+        let call = &self.calls[id.0];
+        let offerless = match call.reinvite {
+            Some(_) => call.asked_for_offer,
+            None => call.invite.sdp().is_none() && response.cseq().number <= 2,
+        };
+        let body = offerless.then(|| self.sdp(answering(response)));
         let (flow, by) = (self.flow(), self.address.to_string());
         let Some(dialog) = self.calls[id.0].dialog.as_ref() else { return };
         let mut draft = dialog.ack(response.cseq().number);
@@ -313,7 +335,10 @@ impl Phone {
         let login = Login { user: &self.user, password: &self.password };
         let credentials = answer_challenge(response, login, &sent.method(), sent.uri(), 1, &cnonce);
         let tried = sent.get(Name::Authorization).is_some();
-        let Some(credentials) = credentials.filter(|_| !tried) else {
+        // The password was right, the nonce has grown old (RFC 7616 §3.3).
+        let stale = response.get(Name::WwwAuthenticate).is_some_and(|value| value.contains("stale=true"));
+        let again = !tried || stale && sent.cseq().number < STALE_MAX;
+        let Some(credentials) = credentials.filter(|_| again) else {
             if let Wants::Invite(id) = wants {
                 self.calls[id.0].failed = response.status();
                 self.calls[id.0].over = true;

@@ -19,7 +19,7 @@ impl Phone {
             .add(Name::To, format!("<sip:{user}@{domain}>"))
             .add(Name::CallId, format!("reg-{call}@{}", self.name))
             .add(Name::CSeq, format!("{cseq} REGISTER"))
-            .add(Name::Contact, format!("<sip:{user}@{}>", self.address))
+            .add(Name::Contact, self.contact())
             .add(Name::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE")
             .add(Name::Expires, expires);
         draft
@@ -42,7 +42,7 @@ impl Phone {
             .add(Name::To, format!("<{uri}>"))
             .add(Name::CallId, format!("{call}@{}", self.name))
             .add(Name::CSeq, "1 INVITE")
-            .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
+            .add(Name::Contact, self.contact())
             .add(Name::Allow, ALLOW)
             .add(Name::Supported, "replaces");
         for (name, value) in headers {
@@ -52,6 +52,7 @@ impl Phone {
             let body = self.sdp("sendrecv");
             draft.body("application/sdp", body);
         }
+        self.ask_for_time(&mut draft);
         let id = CallId(self.calls.len());
         let client = self.send(draft, Wants::Invite(id));
         let invite = self.tx.request_of(client).unwrap().clone();
@@ -70,14 +71,12 @@ impl Phone {
         let invite = self.calls[id.0].invite.clone();
         let mut draft = Draft::response(&invite, Status::OK);
         let tag = format!("{}{}", self.name, id.0);
-        draft
-            .to_tag(&tag)
-            .add(Name::Contact, format!("<sip:{}@{}>", self.user, self.address))
-            .add(Name::Allow, ALLOW);
+        draft.to_tag(&tag).add(Name::Contact, self.contact()).add(Name::Allow, ALLOW);
         if !self.bare_answer {
             let body = self.sdp(answering(&invite));
             draft.body("application/sdp", body);
         }
+        self.agree_on_time(id, &invite, &mut draft);
         self.tx.respond(self.now, server, &draft);
         self.expect_ack(server, &invite);
         let flow = self.flow();
@@ -130,22 +129,40 @@ impl Phone {
     /// re-INVITE with this direction: `sendonly` holds, `sendrecv` resumes.
     pub fn reinvite(&mut self, id: CallId, direction: &'static str) {
         let body = self.sdp(direction);
-        let contact = format!("<sip:{}@{}>", self.user, self.address);
+        let contact = self.contact();
         let Some(dialog) = self.calls[id.0].dialog.as_mut() else { return };
         let mut draft = dialog.request(Method::Invite);
         draft.add(Name::Contact, contact).body("application/sdp", body);
+        self.ask_for_time(&mut draft);
         let client = self.send(draft, Wants::Reinvite(id));
         let call = &mut self.calls[id.0];
         call.reinvite = Some(client);
+        call.asked_for_offer = false;
         call.direction = direction;
+    }
+
+    /// re-INVITE without an offer: the other side is to make one (RFC 3261 §14.2).
+    pub fn ask_for_offer(&mut self, id: CallId) {
+        let contact = self.contact();
+        let Some(dialog) = self.calls[id.0].dialog.as_mut() else { return };
+        let mut draft = dialog.request(Method::Invite);
+        draft.add(Name::Contact, contact);
+        self.ask_for_time(&mut draft);
+        let client = self.send(draft, Wants::Reinvite(id));
+        let call = &mut self.calls[id.0];
+        call.reinvite = Some(client);
+        call.asked_for_offer = true;
+        call.direction = "sendrecv";
     }
 
     /// UPDATE with an offer of this direction, before or after the answer (RFC 3311).
     pub fn update(&mut self, id: CallId, direction: &'static str) {
         let body = self.sdp(direction);
-        let contact = format!("<sip:{}@{}>", self.user, self.address);
+        let contact = self.contact();
         let call = &mut self.calls[id.0];
-        let Some(dialog) = call.early.as_mut().or(call.dialog.as_mut()) else { return };
+        // What is left of another early dialog is no longer ours to speak in.
+        let early = call.early.as_mut().filter(|_| !call.up);
+        let Some(dialog) = early.or(call.dialog.as_mut()) else { return };
         let mut draft = dialog.request(Method::Update);
         draft.add(Name::Contact, contact).body("application/sdp", body);
         self.send(draft, Wants::Update(id));
@@ -153,7 +170,7 @@ impl Phone {
 
     /// REFER within a call.
     pub fn refer(&mut self, id: CallId, refer_to: &str) {
-        let contact = format!("<sip:{}@{}>", self.user, self.address);
+        let contact = self.contact();
         let Some(dialog) = self.calls[id.0].dialog.as_mut() else { return };
         let mut draft = dialog.request(Method::Refer);
         draft.add(Name::Contact, contact).add(Name::ReferTo, format!("<{refer_to}>"));
