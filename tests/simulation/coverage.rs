@@ -19,7 +19,7 @@ pub const STATES: [&str; 9] =
     ["idle", "calling", "ringing", "talking", "holding", "held", "music", "changing", "transferring"];
 
 /// What a phone does with a call, and what else may happen to one.
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 24] = [
     "hang up",
     "hold",
     "resume",
@@ -35,8 +35,15 @@ const EVENTS: [&str; 17] = [
     "clock",
     "policy",
     "reload",
+    "ask for offer",
+    "update",
     "admin hang up",
     "admin park",
+    "admin pickup",
+    "admin retrieve",
+    "user changed",
+    "user gone",
+    "range changed",
 ];
 
 impl Coverage {

@@ -8,12 +8,13 @@ use serde_json::Value;
 use switchyard_host::admin::Request;
 use switchyard_host::engine::Event;
 
-use super::run::stored_orbits;
+use super::run::{Page, stored_calls};
+use super::script::{PHONES, USERS};
 use crate::harness::{CallId, World};
 
 /// Reasons of the host's own for which an answered call may end. "hung up" is a party's; "the other side hung up" is
 /// looked at below.
-const RULES: [&str; 10] = [
+const RULES: [&str; 11] = [
     // design.md §7: the parker's or transferor's leg, two seconds after its transfer has worked.
     "transfer completed",
     // CP-07 (5), (6).
@@ -22,6 +23,8 @@ const RULES: [&str; 10] = [
     "Replaced",
     "Ended by the administrator",
     "Parked on",
+    // `group_pickup.pick_held`: the call is somebody else's now.
+    "Taken by",
     // Whoever brought the call here was rung back and did not want it.
     "nobody answered",
     "nobody looks after the call",
@@ -114,10 +117,46 @@ pub fn agreement(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
+/// Every lamp shows what the phones themselves know. What the host knows of itself is compared all the time, by
+/// `Engine::audit`.
+pub fn lamps(world: &mut World) -> Result<(), String> {
+    let parked = world.occupants().len();
+    for watching in &world.phones {
+        for watch in watching.watches.iter().filter(|watch| watch.is_live()) {
+            let user = watch.uri.trim_start_matches("sip:").trim_end_matches("@example.test");
+            let (shown, is) = if PHONES[..USERS].contains(&user) {
+                let of_user = world.phones.iter().filter(|phone| phone.user == user);
+                let shown = watch.lamps.values().filter(|lamp| lamp.state == "confirmed").count();
+                (shown, of_user.map(|phone| phone.live().count()).sum())
+            } else if user == "park" {
+                (watch.lamps.len(), parked)
+            } else {
+                continue;
+            };
+            if shown != is {
+                let (name, lit) = (&watching.name, watch.shows());
+                return Err(format!("{name} is shown {shown} calls of {user}, who has {is}: {lit:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every MESSAGE has reached one phone of whom it was for, once.
+pub fn delivered(world: &World, pages: &[Page]) -> Result<(), String> {
+    for Page { text, to } in pages {
+        let phones = world.phones.iter().filter(|phone| phone.user == *to);
+        let times = phones.flat_map(|phone| &phone.messages).filter(|message| *message == text).count();
+        if times != 1 {
+            return Err(format!("{text:?} has reached {to} {times} times"));
+        }
+    }
+    Ok(())
+}
+
 /// The world has been quiet for long: nothing lives in the host, nothing waits in the store, no transaction of a phone
 /// is open.
 pub fn nothing_left(world: &mut World, calm: bool) -> Result<(), String> {
-    // A place for lamps: every watcher was told the truth last.
     let alive = world.alive();
     if !alive.is_empty() {
         let listed = world.ask(Request::Calls).map_err(|refused| refused.text)?;
@@ -126,7 +165,7 @@ pub fn nothing_left(world: &mut World, calm: bool) -> Result<(), String> {
     if !world.streams.is_empty() {
         return Err(format!("left over in the media service: {:?}", world.streams.keys()));
     }
-    let stored = stored_orbits(world);
+    let stored = stored_calls(world);
     if !stored.is_empty() {
         return Err(format!("left over in the store: {stored:?}"));
     }

@@ -1,18 +1,26 @@
 //! What happens in a simulated deployment: steps made from a seed. A script is data, so one that fails can be cut down
 //! to the steps that matter.
 
+mod chance;
+
 use std::time::Duration;
 
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha12Rng;
-use switchyard_host::sip::Status;
+use switchyard_host::sip::{Refresher, Status};
 
 use crate::harness::{OnRing, StoreDoes, Weather};
 
 /// The users; some have two phones.
 pub const PHONES: [&str; 6] = ["alice", "bob", "carol", "dave", "alice", "carol"];
 pub const USERS: usize = 4;
+/// Those of them that speak TCP where some do.
+pub const STREAMS: [usize; 2] = [3, 5];
+/// The pickup groups, and who is in which at first.
+pub const GROUPS: [&str; 2] = ["*101", "*102"];
+pub const MEMBERS: [(&str, &str); 3] = [
+    ("bob", "pickup_group = \"*101\""),
+    ("carol", "pickup_group = \"*101\""),
+    ("dave", "pickup_group = \"*102\""),
+];
 
 /// One thing that happens, after a pause.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -44,6 +52,52 @@ pub enum Manner {
     HangsUpOnAccepted(bool),
     /// It has no codec the host has music in.
     Codecs(&'static str),
+    /// It has session timers, and who is to refresh.
+    KeepsTime(Option<Refresher>),
+    /// It describes its media while it rings.
+    EarlyMedia(bool),
+}
+
+/// How a phone calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Calling {
+    Offering,
+    /// The callee is to make the offer.
+    Asking,
+    /// With reliable provisional responses (RFC 3262).
+    Reliably,
+}
+
+/// What a lamp shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watched {
+    User(usize),
+    Orbit(u8),
+    Group(u8),
+    Lot,
+}
+
+/// What another program changes in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A user is in that pickup group from now on, or in none.
+    Group {
+        user: usize,
+        group: Option<u8>,
+    },
+    MayPark {
+        user: usize,
+        may: bool,
+    },
+    /// A user is no more; or is there again.
+    Gone {
+        user: usize,
+        gone: bool,
+    },
+    /// The range of orbits begins with that one; none: there is no range.
+    Range {
+        first: Option<u8>,
+    },
 }
 
 /// What happens. Phones and their calls are named by place, and taken modulo what there is: a script still means
@@ -53,7 +107,7 @@ pub enum Act {
     Call {
         from: usize,
         to: usize,
-        offer: bool,
+        how: Calling,
     },
     Answer {
         phone: usize,
@@ -128,6 +182,52 @@ pub enum Act {
         nth: usize,
         user: usize,
     },
+    AdminPickup {
+        nth: usize,
+        user: usize,
+    },
+    /// re-INVITE without an offer.
+    AskForOffer {
+        phone: usize,
+        nth: usize,
+    },
+    /// UPDATE with an offer, in a call or before it is answered.
+    Update {
+        phone: usize,
+        nth: usize,
+        holds: bool,
+    },
+    /// Dials the number of a pickup group.
+    PickInGroup {
+        phone: usize,
+        group: u8,
+    },
+    /// Dials `**` and an extension.
+    PickAt {
+        phone: usize,
+        user: usize,
+    },
+    /// INVITE with the Replaces that a lamp of the phone shows.
+    PickByLamp {
+        phone: usize,
+        nth: usize,
+        early_only: bool,
+    },
+    Watch {
+        phone: usize,
+        what: Watched,
+        expires_s: u32,
+    },
+    /// Refreshes a subscription, or ends it with 0.
+    WatchAgain {
+        phone: usize,
+        nth: usize,
+        expires_s: u32,
+    },
+    Message {
+        phone: usize,
+        to: usize,
+    },
     /// Nothing, for a while: whoever waits has waited.
     Rest,
     // ---- what goes wrong ----
@@ -159,6 +259,7 @@ pub enum Act {
     Reload {
         plugin: usize,
     },
+    Change(Change),
 }
 
 /// Which kinds of trouble a seed has.
@@ -173,6 +274,7 @@ pub struct Trouble {
     pub clock: bool,
     pub edits: bool,
     pub admin: bool,
+    pub changes: bool,
 }
 
 impl Trouble {
@@ -187,177 +289,19 @@ impl Trouble {
 pub struct Script {
     pub seed: u64,
     pub trouble: Trouble,
+    /// Some phones speak TCP.
+    pub streams: bool,
     pub steps: Vec<Step>,
 }
 
-impl Script {
-    /// The script of a seed, with so many steps.
-    pub fn of(seed: u64, steps: usize) -> Self {
-        let mut rng = ChaCha12Rng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        // A third of all seeds has no trouble but what people do; the others have some kinds each.
-        let troubled = !seed.is_multiple_of(3);
-        let mut some = || troubled && rng.random_range(0..3) == 0;
-        let trouble = Trouble {
-            rude: some(),
-            weather: some(),
-            cuts: some(),
-            reboots: some(),
-            store: some(),
-            crashes: some(),
-            clock: some(),
-            edits: some(),
-            admin: some(),
-        };
-        let steps =
-            (0..steps).map(|_| Step { after: pause(&mut rng), act: act(&mut rng, trouble) }).collect();
-        Self { seed, trouble, steps }
-    }
-}
-
-/// Most things happen while others are under way; some after everything has come to rest.
-fn pause(rng: &mut ChaCha12Rng) -> Duration {
-    let ms = match rng.random_range(0..10) {
-        0 => 0,
-        1..=3 => rng.random_range(0..60),
-        4..=7 => rng.random_range(60..2_500),
-        _ => rng.random_range(2_500..9_000),
-    };
-    Duration::from_millis(ms)
-}
-
-fn act(rng: &mut ChaCha12Rng, trouble: Trouble) -> Act {
-    if let Some(act) = fault(rng, trouble) {
-        return act;
-    }
-    let phone = rng.random_range(0..PHONES.len());
-    let nth = rng.random_range(0..3);
-    let other = nth + 1;
-    let to = rng.random_range(0..USERS);
-    match rng.random_range(0..100) {
-        0..28 => Act::Call { from: phone, to, offer: rng.random_range(0..10) > 0 },
-        28..36 => Act::Answer { phone },
-        36..38 => {
-            Act::Refuse { phone, status: *[Status::BUSY_HERE, Status(603), Status(480)].choose(rng).unwrap() }
-        }
-        38..41 => Act::Cancel { phone },
-        41..51 => Act::HangUp { phone, nth },
-        51..54 => Act::Hold { phone, nth },
-        54..57 => Act::Resume { phone, nth },
-        57..61 => Act::Transfer { phone, nth, to },
-        61..64 => Act::TransferTo { phone, nth, other },
-        64..76 => Act::Park { phone, nth, place: place(rng) },
-        76..78 => Act::Dial { phone, place: place(rng) },
-        78..83 => Act::HoldAndDial { phone, nth, place: place(rng) },
-        83..92 => Act::Retrieve { phone, nth, token: rng.random_range(0..3) == 0 },
-        92..94 => Act::Unpark { phone },
-        94..97 => Act::Turn { phone, manner: Manner::Rings(on_ring(rng)) },
-        _ => Act::Rest,
-    }
-}
-
-fn place(rng: &mut ChaCha12Rng) -> Place {
-    let orbit = rng.random_range(0..4);
-    match rng.random_range(0..4) {
-        0 | 1 => Place::Service,
-        2 => Place::ServiceFor(orbit),
-        _ => Place::Orbit(orbit),
-    }
-}
-
-fn on_ring(rng: &mut ChaCha12Rng) -> OnRing {
-    match rng.random_range(0..8) {
-        0 => OnRing::Ring,
-        1 => OnRing::Refuse(Status::BUSY_HERE),
-        2 => OnRing::Ignore,
-        _ => OnRing::AnswerAfter(Duration::from_millis(rng.random_range(0..6_000))),
-    }
-}
-
-/// Something that goes wrong, one step in six.
-fn fault(rng: &mut ChaCha12Rng, trouble: Trouble) -> Option<Act> {
-    let kinds: Vec<u8> = [
-        trouble.rude,
-        trouble.weather,
-        trouble.cuts,
-        trouble.reboots,
-        trouble.store,
-        trouble.crashes,
-        trouble.clock,
-        trouble.edits,
-        trouble.admin,
-    ]
-    .iter()
-    .zip(0..)
-    .filter_map(|(has, kind)| has.then_some(kind))
-    .collect();
-    if kinds.is_empty() || rng.random_range(0..6) > 0 {
-        return None;
-    }
-    let phone = rng.random_range(0..PHONES.len());
-    let nth = rng.random_range(0..3);
-    Some(match kinds.choose(rng)? {
-        0 => Act::Turn { phone, manner: rude(rng) },
-        1 => Act::Weather(weather(rng)),
-        2 if rng.random_range(0..3) == 0 => Act::Rebind { phone },
-        2 => Act::Cut { phone, cut: rng.random_range(0..2) == 0 },
-        3 => Act::Reboot { phone, off: Duration::from_millis(rng.random_range(0..40_000)) },
-        4 => Act::Store(store(rng)),
-        5 => Act::Crash { down: Duration::from_millis(rng.random_range(0..20_000)) },
-        6 => Act::Clock { ms: rng.random_range(-3_600_000..3_600_000) / 1000 * rng.random_range(1..1000) },
-        7 if rng.random_range(0..2) == 0 => Act::Reload { plugin: nth },
-        7 => Act::Policy(rng.random_range(0..POLICIES.len())),
-        _ => match rng.random_range(0..3) {
-            0 => Act::AdminHangUp { nth },
-            1 => Act::AdminPark { nth },
-            _ => Act::AdminRetrieve { nth, user: rng.random_range(0..USERS) },
-        },
-    })
-}
-
-fn rude(rng: &mut ChaCha12Rng) -> Manner {
-    match rng.random_range(0..8) {
-        0 => Manner::RefusesReinvites(rng.random_range(1..4), Status::REQUEST_PENDING),
-        1 => Manner::RefusesReinvites(rng.random_range(1..3), Status::NOT_ACCEPTABLE_HERE),
-        2 => Manner::RefusesReinvites(1, Status::SERVER_INTERNAL_ERROR),
-        3 => Manner::IgnoresReinvites(rng.random_range(0..2) == 0),
-        4 | 5 => Manner::HangsUpOnAccepted(rng.random_range(0..3) > 0),
-        6 => Manner::Codecs(["0 8 101", "18", "9 18 101"].choose(rng).copied().unwrap_or("0")),
-        _ => Manner::Rings(on_ring(rng)),
-    }
-}
-
-fn weather(rng: &mut ChaCha12Rng) -> Weather {
-    let ms = Duration::from_millis;
-    match rng.random_range(0..5) {
-        0 => Weather::FAIR,
-        1 => Weather::losing(rng.random_range(10..400)),
-        2 => Weather { jitter: ms(rng.random_range(10..1_000)), ..Weather::FAIR },
-        3 => Weather { repeated: rng.random_range(10..500), jitter: ms(200), ..Weather::FAIR },
-        _ => Weather {
-            delay: ms(rng.random_range(1..700)),
-            jitter: ms(rng.random_range(1..700)),
-            lost: rng.random_range(0..200),
-            repeated: rng.random_range(0..200),
-        },
-    }
-}
-
-fn store(rng: &mut ChaCha12Rng) -> StoreDoes {
-    match rng.random_range(0..7) {
-        0 => StoreDoes::Refuse,
-        1 => StoreDoes::LoseAnswer,
-        2 => StoreDoes::Hang,
-        3 => StoreDoes::Write(Duration::from_millis(rng.random_range(10..8_000))),
-        _ => StoreDoes::WELL,
-    }
-}
-
 /// Candidate policies; one of them is wrong, which must change nothing.
-pub const POLICIES: [&str; 6] = [
+pub const POLICIES: [&str; 8] = [
     "return require('default')",
-    "return require('default'):extend { call_park = { pickup_timeout = '10s', recall_ring_time = '5s' } }",
+    "return require('default'):extend { call_park = { pickup_timeout = '10s', recall_ring_time = '5s' }, lamps = { names = { others = true } } }",
     "return require('default'):extend { call_park = { pickup_timeout = '10s', max_recall_attempts = 3, orbit_choice = 'lowest', reuse_cooldown = '1s' } }",
     "return require('default'):extend { call_park = { pickup_timeout = '12s', on_timeout_uri = 'sip:dave@example.test', music_on_hold = false } }",
     "return require('default'):extend { call_park = { pickup_timeout = '10s', allow = function(request) return false end } }",
+    "return require('default'):extend { group_pickup = { directed = 'everyone', pick_held = true, pick_parked = true, pick_recalling = true, notify_after = '2s' } }",
+    "return require('default'):extend { group_pickup = { pickers = {}, directed = 'members', groups_max = 3 } }",
     "return require('default'):extend { call_park = { pickup_timeuot = '10s' } }",
 ];
