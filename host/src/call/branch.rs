@@ -14,7 +14,7 @@ use super::session_timer::SessionTimer;
 use super::{Calls, Notice, Rejection};
 use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
 use crate::engine::timers::Timer;
-use crate::net::Flow;
+use crate::net::{Flow, Protocol};
 use crate::registrar::{Login, answer_challenge};
 use crate::sip::{ClientId, Dialog, Draft, Failure, Message, Method, Name, Status};
 
@@ -45,6 +45,9 @@ pub struct Headers {
     pub from: String,
     /// P-Asserted-Identity (RFC 3325).
     pub asserted: Option<String>,
+    /// The user whose call it is, for the server of another pool, which takes our word for it: P-Served-User (RFC 5502).
+    /// None: nobody of ours.
+    pub served: Option<String>,
     /// Hops left; 70 for an INVITE of the host's own.
     pub max_forwards: Option<u32>,
     /// Further headers, in order.
@@ -131,6 +134,9 @@ impl Calls {
         draft.add(Name::Supported, if rel { format!("{SUPPORTED}, 100rel") } else { SUPPORTED.to_owned() });
         if let Some(asserted) = &headers.asserted {
             draft.add(Name::PAssertedIdentity, asserted);
+        }
+        if let Some(served) = headers.served.as_ref().filter(|_| flow.protocol == Protocol::Cluster) {
+            draft.add(Name::PServedUser, served);
         }
         for (name, value) in &headers.extra {
             draft.add(*name, value);

@@ -30,6 +30,7 @@ impl Headers {
         Self {
             from: name_addr(cx, party, display),
             asserted: (!party.outside || !party.uri.is_empty()).then(|| asserted(cx, party)),
+            served: party.user.as_ref().map(|user| format!("<{}>", cx.uri_of(user))),
             max_forwards: None,
             extra: Vec::new(),
         }

@@ -238,6 +238,9 @@ impl Core {
 
     /// What goes into Via for this flow.
     pub fn sent_by(&self, flow: &Flow) -> String {
+        if flow.protocol == Protocol::Cluster {
+            return self.identity.host.clone();
+        }
         self.listener(flow).map_or_else(|| flow.local.to_string(), |listener| listener.advertised.clone())
     }
 

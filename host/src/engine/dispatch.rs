@@ -5,9 +5,9 @@ use switchyard_sdk::types::LegId;
 use super::Engine;
 use super::core::{ALLOW, Owner, SUPPORTED};
 use crate::call::check_require;
-use crate::net::Flow;
+use crate::net::{Flow, Protocol};
 use crate::registrar::Verdict;
-use crate::sip::{self, Draft, Failure, Message, Method, Name, Scheme, ServerId, Status, Uri};
+use crate::sip::{self, Draft, Failure, Message, Method, Name, NameAddr, Scheme, ServerId, Status, Uri};
 
 /// Who sent a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub(super) enum Sender {
     User(String),
     /// A trunk, by its address.
     Trunk(String),
+    /// Somebody who is no user of ours, for whom the server of another pool speaks.
+    Elsewhere,
 }
 
 impl Engine {
@@ -211,6 +213,12 @@ impl Engine {
 
     /// Who sent a request outside any dialog. `None`: the request is answered already (challenged or refused).
     pub(super) fn sender(&mut self, server: ServerId, request: &Message, flow: &Flow) -> Option<Sender> {
+        if flow.protocol == Protocol::Cluster {
+            let user = request.get(Name::PServedUser).and_then(|served| NameAddr::parse(served).ok());
+            let user = user.and_then(|served| served.uri.user_unescaped());
+            let user = user.and_then(|name| self.directory.user(&name)).map(|user| user.name.clone());
+            return Some(user.map_or(Sender::Elsewhere, Sender::User));
+        }
         let has_credentials = request.get(Name::Authorization).is_some();
         if !has_credentials && let Some(trunk) = self.config.trunk_of(flow.remote.ip()) {
             return Some(Sender::Trunk(trunk.name.clone()));

@@ -11,6 +11,7 @@ use super::Engine;
 use super::ask::{Ask, AskKind};
 use super::timers::Timer;
 use crate::call::{ForWhom, Origin, Peer, Rejection, State};
+use crate::cluster::{Code, Mark};
 use crate::net::Flow;
 use crate::plugin::InstanceId;
 use crate::sip::{Draft, Message, Name, Replaces, Scheme, ServerId, Status, Uri};
@@ -79,6 +80,13 @@ impl Engine {
         }
         let detail = serde_json::json!({ "leg": leg.0, "from": party.uri, "to": request.uri() });
         self.core.event("call.offered", None, Some(request.call_id()), detail);
+        if let Some((pool, uri)) = self.feature_elsewhere(request, uri).filter(|_| !emergency) {
+            let mut headers = self.headers_of(request, &party);
+            headers.extra.extend(request.all(Name::Replaces).map(|value| (Name::Replaces, value.to_owned())));
+            let there = self.across(&pool, &uri, Party { uri: uri.to_string(), ..Party::default() });
+            self.ring_elsewhere(leg, there, &headers);
+            return;
+        }
         if let Some(replaces) = request.get(Name::Replaces) {
             match (Replaces::parse(replaces), Replaces::bare_call_id(replaces)) {
                 (Ok(replaces), _) => self.invite_replaces(leg, &party, &replaces),
@@ -97,6 +105,36 @@ impl Engine {
             return;
         }
         self.place_call(leg, request, uri, &party);
+    }
+
+    /// The pool whose server has what an INVITE is about, if that is another host: an orbit, a group, a user whose ringing
+    /// call is to be taken, a dialog to be replaced. And what it asks for there.
+    fn feature_elsewhere(&self, request: &Message, uri: &Uri) -> Option<(String, Uri)> {
+        let cluster = self.cluster.as_ref()?;
+        let pool = if let Some(replaces) = request.get(Name::Replaces) {
+            let replaces = Replaces::parse(replaces).ok()?;
+            if self.calls.leg_named(&replaces.call_id, &replaces.to_tag, &replaces.from_tag).is_some() {
+                return None;
+            }
+            let mark = Mark::of_tag(&replaces.to_tag).or_else(|| Mark::of_tag(&replaces.from_tag))?;
+            let held_by = |pool: &str| cluster.seats.holder(pool).map(|host| Code::of(host.as_str()));
+            let pools = || self.config.pools.iter().map(|pool| pool.name.as_str());
+            pools()
+                .find(|pool| held_by(pool) == Some(mark.host))
+                .or_else(|| pools().find(|pool| Code::of(pool) == mark.pool))?
+                .to_owned()
+        } else {
+            match self.address(uri) {
+                Address::Feature { number: Some(number), service: Some(service), .. }
+                    if service.starts_with(['*', '#']) =>
+                {
+                    self.directory.resolve(&number)?.pool.clone()
+                }
+                Address::Feature { pool, .. } => pool?,
+                Address::Other => return None,
+            }
+        };
+        (!self.serves(&pool)).then(|| (pool, uri.clone()))
     }
 
     /// Whether its Request-URI is one we can do anything with.

@@ -102,6 +102,12 @@ fn mapped(index: &str) -> String {
 impl Engine {
     /// Rings whoever a call is for.
     pub(super) fn place_call(&mut self, leg: LegId, request: &Message, uri: &Uri, party: &Party) {
+        let headers = self.headers_of(request, party);
+        self.route(leg, uri, party, headers, Past::of(request));
+    }
+
+    /// What the INVITEs sent on behalf of a caller's INVITE say.
+    pub(super) fn headers_of(&self, request: &Message, party: &Party) -> Headers {
         let mut headers = Headers::presenting(&self.core, party, None);
         let hops = request.get(Name::MaxForwards).and_then(|v| v.trim().parse::<u32>().ok()).unwrap_or(70);
         headers.max_forwards = Some(hops.min(70).saturating_sub(1));
@@ -116,13 +122,21 @@ impl Engine {
         ] {
             headers.extra.extend(request.all(name).map(|value| (name, value.to_owned())));
         }
-        self.route(leg, uri, party, headers, Past::of(request));
+        headers
     }
 
     fn route(&mut self, leg: LegId, uri: &Uri, caller: &Party, headers: Headers, past: Past) {
         if let Ok(dialled) = super::routing::dialled(uri)
             && let Some(user) = self.directory.resolve(&dialled).cloned()
         {
+            if !self.serves(&user.pool) {
+                // Who serves the callee knows the phones, the rules and the groups.
+                let there = self.across(&user.pool, uri, self.party(&user));
+                let mut headers = headers;
+                headers.extra.extend(past.headers(Redirection::HistoryInfo));
+                self.ring_elsewhere(leg, there, &headers);
+                return;
+            }
             let private = user.rules.private_number.as_deref() == Some(&*dialled);
             self.ring_user(leg, &user, private, caller, headers, past);
             return;
@@ -146,6 +160,16 @@ impl Engine {
                 self.call_trunk(leg, &name, &number, &headers, &past);
             }
             Err(rejection) => self.reject(leg, rejection),
+        }
+    }
+
+    /// Sends a call to whoever serves another pool, as it came.
+    pub(super) fn ring_elsewhere(&mut self, leg: LegId, there: Option<Candidate>, headers: &Headers) {
+        match there {
+            Some(there) => {
+                self.calls.fork(&mut self.core, leg, &[there], headers);
+            }
+            None => self.reject(leg, Rejection::new(Status::NOT_FOUND)),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Engine, Output, QueryId};
 use crate::call::{Candidate, Headers, Origin, Rejection, Ringing, Trunk};
 use crate::config;
 use crate::directory::User;
-use crate::net::{Flow, Protocol};
+use crate::net::{Flow, HostName, Protocol};
 use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
 use crate::sip::{self, Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
@@ -122,9 +122,13 @@ impl Engine {
                     None => Party::default(),
                 }
             }
-            Sender::Trunk(name) => {
-                let inside =
-                    self.config.trunk(name).is_some_and(|trunk| trunk.caller == config::Caller::Inside);
+            Sender::Trunk(_) | Sender::Elsewhere => {
+                let inside = match sender {
+                    Sender::Trunk(name) => {
+                        self.config.trunk(name).is_some_and(|trunk| trunk.caller == config::Caller::Inside)
+                    }
+                    _ => false,
+                };
                 let uri = from.as_ref().map(|from| from.uri.to_string()).unwrap_or_default();
                 Party {
                     uri,
@@ -250,8 +254,20 @@ impl Engine {
         self.notifier.follow(user, &moved);
     }
 
-    /// Every phone of a user, best first; `device` before all others.
+    /// The way to whoever serves `pool`, for what that one knows under `uri`.
+    pub(super) fn across(&self, pool: &str, uri: &Uri, party: Party) -> Option<Candidate> {
+        let flow = Flow::to_pool(HostName::new(pool)?);
+        let uri = uri.to_string();
+        Some(Candidate { to: format!("<{uri}>"), uri, routes: Vec::new(), flow, party, trunk: None })
+    }
+
+    /// Every phone of a user, best first; `device` before all others. Of a user who is served elsewhere: the way there.
     pub(super) fn phones_of(&self, user: &User, device: Option<&str>) -> Vec<Candidate> {
+        if !self.serves(&user.pool) {
+            let uri = Uri::parse(&self.core.uri_of(&user.name)).ok();
+            let there = uri.and_then(|uri| self.across(&user.pool, &uri, self.party(user)));
+            return there.into_iter().collect();
+        }
         // The flows of one phone are ways to one bell (RFC 5626 §7): the best of each is rung.
         let phones = self.registrar.phones(self.core.now, &user.name);
         let mut bindings: Vec<&Binding> =

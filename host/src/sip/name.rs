@@ -65,6 +65,7 @@ names! {
     MinSe "Min-SE",
     Organization "Organization",
     PAssertedIdentity "P-Asserted-Identity",
+    PServedUser "P-Served-User",
     PEarlyMedia "P-Early-Media",
     PPreferredIdentity "P-Preferred-Identity",
     Path "Path",
