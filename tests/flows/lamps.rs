@@ -23,7 +23,7 @@ return base:extend { lamps = { names = { others = true } } }"#;
 
 #[track_caller]
 fn expect_truth(world: &World) {
-    assert_eq!(world.engine.as_ref().unwrap().wrong_lamps(), []);
+    assert_eq!(world.engine().unwrap().wrong_lamps(), []);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod abuse;
 mod admin;
 mod alone;
 mod calls;
+mod cluster;
 mod early;
 mod forward;
 mod lamps;

@@ -22,7 +22,7 @@ fn office() -> World {
 
 #[track_caller]
 fn assert_truth(world: &World) {
-    assert_eq!(world.engine.as_ref().unwrap().wrong_lamps(), []);
+    assert_eq!(world.engine().unwrap().wrong_lamps(), []);
 }
 
 /// §4.2.1.2: the answer, then at once the state, and the answer's Expires is what counts.

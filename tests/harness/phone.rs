@@ -324,11 +324,21 @@ impl Phone {
         Bytes::from(text)
     }
 
-    pub fn receive(&mut self, bytes: Bytes) {
+    /// The host it talks to.
+    pub fn host(&self) -> SocketAddr {
+        self.host
+    }
+
+    /// From now on it talks to the host there.
+    pub fn talk_to(&mut self, host: SocketAddr) {
+        self.host = host;
+    }
+
+    pub fn receive(&mut self, from: SocketAddr, bytes: Bytes) {
         if self.dead {
             return;
         }
-        let flow = self.flow();
+        let flow = Flow { remote: from, ..self.flow() };
         self.tx.receive(self.now, flow, bytes);
         while let Some(event) = self.tx.poll_event() {
             self.on_event(event);

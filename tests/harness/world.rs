@@ -1,9 +1,10 @@
-//! The world: one host, its store and media as models, phones, a network with delay, loss and repetition.
+//! The world: one host or several, their store and media as models, phones, a network with delay, loss and repetition.
 
 mod backing;
+mod hosts;
 mod links;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,15 +19,18 @@ use switchyard_host::config::{self, Config};
 use switchyard_host::directory::User;
 use switchyard_host::engine::{AdminId, Engine, Event, Input, Options, Output, StoreId};
 use switchyard_host::media;
-use switchyard_host::net::{ConnectionId, Flow, Listener, Protocol};
+use switchyard_host::net::{ConnectionId, Flow, HostName, Listener, Protocol};
 use switchyard_host::orbit::put_operation;
 use switchyard_host::plugin::Plugins;
 use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Message;
-use switchyard_host::store::keys::{MIRRORED, host_key};
-use switchyard_host::store::{Change, MemoryStore, Operation, Outcome, ROOT, StoreError, Transaction};
+use switchyard_host::store::keys::{MIRRORED, SHARED, host_key};
+use switchyard_host::store::{
+    Change, HostIdentity, MemoryStore, Operation, Outcome, ROOT, Standing, StoreError, Transaction,
+};
 use switchyard_host::time::{Instant, Now, Utc};
 
+use self::hosts::{configuration, default_policy};
 use super::ladder;
 use super::network::{Network, Weather};
 use super::phone::{CallId, OnRing, Phone};
@@ -48,6 +52,8 @@ pub struct WorldOptions {
     pub policies: Vec<(String, String)>,
     /// The plugin libraries to load; none: an empty directory.
     pub plugins: &'static [&'static str],
+    /// The hosts and their pools, which work together; none: one host alone, `fe1` of `east`.
+    pub hosts: &'static [(&'static str, &'static str)],
 }
 
 impl Default for WorldOptions {
@@ -59,6 +65,7 @@ impl Default for WorldOptions {
             users: Vec::new(),
             policies: Vec::new(),
             plugins: &["call_park", "group_pickup"],
+            hosts: &[],
         }
     }
 }
@@ -83,28 +90,57 @@ impl StoreDoes {
 
 enum Pending {
     ToHost(Flow, Bytes),
-    ToPhone(usize, Bytes),
-    Host(Input),
+    /// To a phone, from a host's address.
+    ToPhone(usize, SocketAddr, Bytes),
+    /// For a host, in that life of it.
+    Host(usize, u64, Input),
+    /// Nobody has heard of a host for as long as its lease lasts: its record of that revision goes.
+    LeaseEnds(usize, u64),
     PowerOn(usize),
     Reconnect(usize),
 }
 
-pub struct World {
+/// How long the store waits for a host it does not hear of.
+pub const LEASE: Duration = Duration::from_secs(6);
+
+pub struct Host {
+    pub name: &'static str,
+    pub pool: &'static str,
+    pub address: SocketAddr,
+    /// None: it is dead.
     pub engine: Option<Engine>,
+    config: Arc<Config>,
+    bundle: Arc<Bundle>,
+    /// Its monotonic clock starts again with it.
+    started: Instant,
+    /// How often it was started.
+    life: u64,
+    /// The revision of its record in the store.
+    record: u64,
+    /// When the store has answered all it was asked: its answers keep their order.
+    store_answers: Instant,
+    /// What it asked the store that did nothing.
+    held_back: Vec<(StoreId, Transaction)>,
+}
+
+pub struct World {
+    pub hosts: Vec<Host>,
     pub phones: Vec<Phone>,
     pub events: Vec<Event>,
     pub admin: BTreeMap<u64, Result<serde_json::Value, Refused>>,
     pub store: MemoryStore,
     pub store_does: StoreDoes,
     pub network: Network,
-    /// Streams that send now: stream to destination and playlist.
-    pub streams: BTreeMap<u64, Stream>,
+    /// Streams that send now, by host: stream to destination and playlist.
+    pub streams: BTreeMap<(usize, u64), Stream>,
+    /// Pairs of hosts that do not hear each other.
+    pub cut_links: BTreeSet<(usize, usize)>,
+    /// Hosts that do not reach the store.
+    storeless: BTreeSet<usize>,
     /// What the host sent to where no phone is.
     pub strays: Vec<(Flow, Bytes)>,
     /// Whether traffic goes into the ladder.
     pub record: bool,
-    config: Arc<Config>,
-    bundle: Arc<Bundle>,
     options: WorldOptions,
     start: Instant,
     pub now: Instant,
@@ -117,16 +153,10 @@ pub struct World {
     next_admin: u64,
     next_port: u16,
     next_connection: u64,
-    /// The host's monotonic clock starts again with the host.
-    host_started: Instant,
-    /// How far the host's wall clock is ahead of ours, in milliseconds.
+    /// How far the hosts' wall clock is ahead of ours, in milliseconds.
     pub clock_ahead_ms: i64,
     /// What should always hold in the engine and did not, when it first did not.
     pub broken: Option<String>,
-    /// When the store has answered all it was asked: its answers keep their order.
-    store_answers: Instant,
-    /// What it was asked while it did nothing.
-    held_back: Vec<(StoreId, Transaction)>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,57 +171,37 @@ impl World {
     }
 
     pub fn with(options: WorldOptions) -> Self {
-        let text = format!(
-            r#"
-[host]
-name = "fe1"
-pool = "east"
-data_dir = "var"
-[sip]
-domain = "example.test"
-listen = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
-{}
-[media]
-address = "192.0.2.1"
-[[pools]]
-name = "east"
-[[orbits]]
-name = "east-park"
-from = "7000"
-to = "7099"
-kind = "call-park"
-pool = "east"
-[[orbits]]
-name = "east-groups"
-from = "*100"
-to = "*199"
-kind = "group-pickup"
-pool = "east"
-{}
-{}
-"#,
-            options.sip,
-            users(&options.users),
-            options.config
-        );
-        let config = match config::parse(&PathBuf::from("world.toml"), &text) {
-            Ok(config) => Arc::new(config),
-            Err(errors) => {
-                panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-            }
-        };
         let mut files = options.policies.clone();
         if !files.iter().any(|(name, _)| name == "default.lua") {
-            let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
-            files.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
+            files.push(("default.lua".to_owned(), default_policy()));
         }
         let bundle = Arc::new(Bundle::of(files));
+        let names = if options.hosts.is_empty() { &[("fe1", "east")] } else { options.hosts };
+        let hosts: Vec<Host> = (names.iter().enumerate())
+            .map(|(index, (name, pool))| {
+                let address =
+                    SocketAddr::from(([192, 0, 2, 1 + 200 * u8::from(index > 0) + index as u8], 5060));
+                Host {
+                    name,
+                    pool,
+                    address,
+                    engine: None,
+                    config: configuration(&options, name, pool, address),
+                    bundle: bundle.clone(),
+                    started: Instant::ZERO,
+                    life: 0,
+                    record: 0,
+                    store_answers: Instant::ZERO,
+                    held_back: Vec::new(),
+                }
+            })
+            .collect();
         let store = MemoryStore::new();
         let put = |operation: Operation| {
             store.apply(&Transaction { operations: vec![operation], ..Transaction::default() }).unwrap();
         };
         // As the runtime leaves the store before it makes an engine.
-        put(Operation::Put { key: host_key(&config.host.name), value: "{}".into() });
+        let config = &hosts[0].config;
         for range in &config.orbits {
             put(put_operation(range));
         }
@@ -200,7 +210,7 @@ pool = "east"
         }
         let rng = ChaCha12Rng::seed_from_u64(options.seed);
         let mut world = Self {
-            engine: None,
+            hosts,
             phones: Vec::new(),
             events: Vec::new(),
             admin: BTreeMap::new(),
@@ -208,10 +218,10 @@ pool = "east"
             store_does: StoreDoes::WELL,
             network: Network::default(),
             streams: BTreeMap::new(),
+            cut_links: BTreeSet::new(),
+            storeless: BTreeSet::new(),
             strays: Vec::new(),
             record: false,
-            config,
-            bundle,
             options,
             start: Instant::ZERO,
             now: Instant::after_start(Duration::from_secs(1)),
@@ -223,13 +233,16 @@ pool = "east"
             next_admin: 1,
             next_port: 20_000,
             next_connection: 1_000,
-            host_started: Instant::ZERO,
             clock_ahead_ms: 0,
             broken: None,
-            store_answers: Instant::ZERO,
-            held_back: Vec::new(),
         };
-        world.start_host();
+        for host in 0..world.hosts.len() {
+            world.start(host);
+        }
+        if world.is_cluster() {
+            // Until all seats are taken.
+            world.run_for(Duration::from_secs(1));
+        }
         world
     }
 
@@ -259,65 +272,6 @@ pool = "east"
         self.phones.len() - 1
     }
 
-    pub fn host_address(&self) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], 5060))
-    }
-
-    /// (Re)starts the host with what is in the store.
-    pub fn start_host(&mut self) {
-        let now = self.host_now_at_start();
-        let listeners = [Protocol::Udp, Protocol::Tcp]
-            .map(|protocol| Listener {
-                protocol,
-                local: self.host_address(),
-                advertised: self.host_address().to_string(),
-            })
-            .to_vec();
-        let mut seed = [0; 32];
-        self.rng.fill(&mut seed);
-        let options = Options {
-            config: self.config.clone(),
-            listeners,
-            seed,
-            snapshot: self.store.snapshot(ROOT),
-            bundle: self.bundle.clone(),
-            plugins: Plugins::from_entries(&plugins::entries(self.options.plugins)),
-            clustered: false,
-        };
-        let engine = match Engine::new(now, options) {
-            Ok(engine) => engine,
-            Err(error) => panic!("{error}"),
-        };
-        self.engine = Some(engine);
-        self.drain_host();
-        // Phones on TCP notice, one after the other.
-        for phone in 0..self.phones.len() {
-            if self.phones[phone].stream.is_some() {
-                self.push(Duration::from_millis(700 + 300 * phone as u64), Pending::Reconnect(phone));
-            }
-        }
-    }
-
-    /// `kill -9`: memory is gone, the store stays, messages on their way to the host are lost.
-    pub fn kill_host(&mut self) {
-        self.engine = None;
-        self.streams.clear();
-        self.held_back.clear();
-        self.pending.retain(|_, pending| matches!(pending, Pending::ToPhone(..) | Pending::PowerOn(_)));
-        for phone in 0..self.phones.len() {
-            self.new_connection(phone);
-        }
-    }
-
-    fn host_now_at_start(&mut self) -> Now {
-        self.host_started = self.now;
-        self.host_now()
-    }
-
-    fn host_now(&self) -> Now {
-        Now { instant: Instant::after_start(self.now - self.host_started), utc: self.utc() }
-    }
-
     fn utc(&self) -> Utc {
         Utc((Utc(EPOCH_MS) + (self.now - Instant::ZERO)).0.saturating_add_signed(self.clock_ahead_ms))
     }
@@ -335,37 +289,44 @@ pool = "east"
         result
     }
 
-    /// A policy file is edited while the host runs.
+    /// A policy file is edited while the hosts run.
     pub fn edit_policies(&mut self, files: &[(&str, &str)]) {
         let mut all: Vec<(String, String)> =
             files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         if !all.iter().any(|(name, _)| name == "default.lua") {
-            let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
-            all.push(("default.lua".to_owned(), std::fs::read_to_string(default).unwrap()));
+            all.push(("default.lua".to_owned(), default_policy()));
         }
         let bundle = Arc::new(Bundle::of(all));
-        let seen = self.events.len();
-        self.host_gets(Input::Policy(bundle.clone()));
-        // A host does not start with policies it refuses: whoever restarts it has put the file right before.
-        if !self.events[seen..].iter().any(|event| event.what == "policy.refused") {
-            self.bundle = bundle;
+        for host in 0..self.hosts.len() {
+            let seen = self.events.len();
+            self.gets(host, Input::Policy(bundle.clone()));
+            // A host does not start with policies it refuses: whoever restarts it has put the file right before.
+            if !self.events[seen..].iter().any(|event| event.what == "policy.refused") {
+                self.hosts[host].bundle = bundle.clone();
+            }
         }
     }
 
-    /// Hands the host something at once.
+    /// Hands the first host something at once.
     pub fn host_gets(&mut self, input: Input) {
-        let now = self.host_now();
-        if let Some(engine) = self.engine.as_mut() {
+        self.gets(0, input);
+    }
+
+    /// Hands a host something at once.
+    pub fn gets(&mut self, host: usize, input: Input) {
+        let now = self.host_now(host);
+        if let Some(engine) = self.hosts[host].engine.as_mut() {
             engine.handle(now, input);
         }
-        self.drain_host();
-        self.audit();
+        self.drain_host(host);
+        self.audit(host);
     }
 
-    fn audit(&mut self) {
-        let found = self.engine.as_ref().map(Engine::audit).unwrap_or_default();
+    fn audit(&mut self, host: usize) {
+        let found = self.hosts[host].engine.as_ref().map(Engine::audit).unwrap_or_default();
         if self.broken.is_none() && !found.is_empty() {
-            let what = format!("+{:.3}  {}", (self.now - self.start).as_secs_f64(), found.join("; "));
+            let name = if self.is_cluster() { self.hosts[host].name } else { "" };
+            let what = format!("+{:.3}  {name}{}", (self.now - self.start).as_secs_f64(), found.join("; "));
             self.remark(&what);
             self.broken = Some(what);
         }
@@ -373,7 +334,12 @@ pool = "east"
 
     /// Asks the administrative interface; runs until it has answered.
     pub fn ask(&mut self, what: Request) -> Result<serde_json::Value, Refused> {
-        let id = self.ask_later(what);
+        self.ask_host(0, what)
+    }
+
+    /// The same of a host.
+    pub fn ask_host(&mut self, host: usize, what: Request) -> Result<serde_json::Value, Refused> {
+        let id = self.asks(host, what);
         for _ in 0..600 {
             if let Some(answer) = self.admin.remove(&id) {
                 return answer;
@@ -385,17 +351,25 @@ pool = "east"
 
     /// Asks without waiting; the answer comes in `admin`.
     pub fn ask_later(&mut self, what: Request) -> u64 {
+        self.asks(0, what)
+    }
+
+    fn asks(&mut self, host: usize, what: Request) -> u64 {
         let id = self.next_admin;
         self.next_admin += 1;
-        self.host_gets(Input::Admin { request: AdminId(id), what });
+        self.gets(host, Input::Admin { request: AdminId(id), what });
         id
     }
 
     /// Runs until that much time has passed.
     pub fn run_for(&mut self, span: Duration) {
         if self.store_does != StoreDoes::Hang {
-            for (request, transaction) in std::mem::take(&mut self.held_back) {
-                self.write(request, &transaction);
+            for host in
+                (0..self.hosts.len()).filter(|host| !self.storeless.contains(host)).collect::<Vec<_>>()
+            {
+                for (request, transaction) in std::mem::take(&mut self.hosts[host].held_back) {
+                    self.write(host, request, &transaction);
+                }
             }
         }
         let end = self.now + span;
@@ -428,11 +402,8 @@ pool = "east"
 
     fn next_event(&self) -> Option<Instant> {
         let network = self.pending.keys().next().map(|(at, _)| *at);
-        let host = self
-            .engine
-            .as_ref()
-            .and_then(Engine::next_timeout)
-            .map(|at| self.host_started + at.since_start());
+        let due = |host: &Host| Some(host.started + host.engine.as_ref()?.next_timeout()?.since_start());
+        let host = self.hosts.iter().filter_map(due).min();
         let phones = self.phones.iter().filter_map(Phone::next_timeout).min();
         [network, host, phones].into_iter().flatten().min()
     }
@@ -440,9 +411,26 @@ pool = "east"
     fn step(&mut self) {
         while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().0 <= self.now) {
             match entry.remove() {
-                Pending::ToHost(flow, bytes) => self.host_gets(Input::Received { flow, bytes }),
-                Pending::ToPhone(phone, bytes) => self.act(phone, |phone| phone.receive(bytes)),
-                Pending::Host(input) => self.host_gets(input),
+                Pending::ToHost(flow, bytes) => {
+                    if let Some(host) = self.host_at(flow.local) {
+                        self.gets(host, Input::Received { flow, bytes });
+                    }
+                }
+                Pending::ToPhone(phone, from, bytes) => self.act(phone, |phone| phone.receive(from, bytes)),
+                Pending::Host(host, life, input) => {
+                    if self.hosts[host].life == life {
+                        self.gets(host, input);
+                    }
+                }
+                Pending::LeaseEnds(host, record) => {
+                    let key = host_key(self.hosts[host].name);
+                    let alive = self.hosts[host].engine.is_some() && !self.storeless.contains(&host);
+                    let stands =
+                        self.store.snapshot(&key).records.get(&key).is_some_and(|r| r.revision == record);
+                    if stands && !alive {
+                        self.write_record(Operation::Delete { key });
+                    }
+                }
                 Pending::PowerOn(phone) => {
                     self.phones[phone].dead = false;
                     self.act(phone, |phone| phone.register(3600));
@@ -450,13 +438,14 @@ pool = "east"
                 Pending::Reconnect(phone) => self.act(phone, |phone| phone.register(3600)),
             }
         }
-        let now = self.host_now();
-        if let Some(engine) =
-            self.engine.as_mut().filter(|e| e.next_timeout().is_some_and(|at| at <= now.instant))
-        {
-            engine.on_timeout(now);
-            self.drain_host();
-            self.audit();
+        for host in 0..self.hosts.len() {
+            let now = self.host_now(host);
+            let engine = self.hosts[host].engine.as_mut();
+            if let Some(engine) = engine.filter(|e| e.next_timeout().is_some_and(|at| at <= now.instant)) {
+                engine.on_timeout(now);
+                self.drain_host(host);
+                self.audit(host);
+            }
         }
         for phone in 0..self.phones.len() {
             if self.phones[phone].next_timeout().is_some_and(|at| at <= self.now) {
@@ -482,10 +471,12 @@ pool = "east"
         self.trace.finish()
     }
 
-    fn note(&mut self, phone: usize, to_host: bool, bytes: &Bytes) {
+    fn note(&mut self, phone: usize, host: SocketAddr, to_host: bool, bytes: &Bytes) {
         (self.now, phone, to_host, &bytes[..]).hash(&mut self.trace);
         let name = &self.phones[phone].name;
-        let (from, to) = if to_host { (name.as_str(), "host") } else { ("host", name.as_str()) };
+        let known = self.hosts.iter().find(|known| known.address == host).map(|host| host.name);
+        let host = known.filter(|_| self.is_cluster()).unwrap_or("host");
+        let (from, to) = if to_host { (name.as_str(), host) } else { (host, name.as_str()) };
         if !self.record {
             return;
         }
@@ -535,7 +526,7 @@ pool = "east"
 
     /// What is alive in the host, by kind, zeros left out.
     pub fn alive(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = self.engine.as_ref().map(Engine::counts).unwrap_or_default();
+        let mut counts = self.engine().map(Engine::counts).unwrap_or_default();
         counts.retain(|_, count| *count > 0);
         counts
     }
@@ -552,20 +543,4 @@ impl Drop for World {
             panic!("{broken}");
         }
     }
-}
-
-fn users(more: &[(&str, &str)]) -> String {
-    [("alice", "1001", true), ("bob", "1002", true), ("carol", "1003", true), ("dave", "1004", false)]
-        .map(|(name, extension, may_park)| {
-            let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
-            format!(
-                "[[users]]\nname = \"{name}\"\nextension = \"{extension}\"\ndisplay = \"{display}\"\n\
-                 password = \"{name}-secret\"\npool = \"east\"\nmay_park = {may_park}\n{}",
-                more.iter()
-                    .filter(|(user, _)| *user == name)
-                    .map(|(_, keys)| format!("{keys}\n"))
-                    .collect::<String>()
-            )
-        })
-        .concat()
 }

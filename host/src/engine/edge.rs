@@ -219,6 +219,9 @@ impl Engine {
             return Some(Output::Link { to, at: link_of(to)?, frame });
         }
         let flow = Flow { edge: None, ..flow };
+        if edge == cluster.seats.own() {
+            return Some(Output::Send { flow, bytes });
+        }
         match link_of(edge) {
             Some(at) => Some(Output::Link { to: edge, at, frame: Frame::Send { flow, bytes } }),
             // The socket is gone. Perhaps the phone can be reached from here.

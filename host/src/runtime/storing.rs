@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::engine::{Input, StoreId};
-use crate::store::keys::MIRRORED;
+use crate::store::keys::{MIRRORED, SHARED};
 use crate::store::{ROOT, Snapshot, Store, StoreError, Transaction};
 
 /// Writes that wait for the store. The engine makes at most a few per call, and nobody waits longer than
@@ -19,9 +19,6 @@ pub const WRITES_MAX: usize = 4_096;
 
 /// Parks and claims wait so long for the store, then they are refused with 503 (design.md §4).
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-
-/// Records other hosts write as well. A host alone knows of them before its store does.
-const SHARED: [&str; 2] = ["orbit/", "host/"];
 
 /// What the engine wants of the store.
 #[derive(Debug)]

@@ -12,6 +12,9 @@ const IN_A_NAME: &AsciiSet = &CONTROLS.add(b'/').add(b'%').add(b' ');
 /// The kinds of records the engine mirrors: it hears of every change to them.
 pub const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
 
+/// Those it mirrors as well where other hosts write them. A host alone knows of them before its store does.
+pub const SHARED: [&str; 2] = ["orbit/", "host/"];
+
 /// A key, taken apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Key {

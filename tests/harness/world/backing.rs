@@ -1,36 +1,38 @@
-//! What the host leans on, as models: its store and its media service.
+//! What the hosts lean on, as models: their store and their media services.
 
 use super::*;
 
 impl World {
-    pub(super) fn on_media(&mut self, command: media::Command) {
+    pub(super) fn on_media(&mut self, host: usize, command: media::Command) {
         match command {
             media::Command::Open { stream } => {
                 self.next_port += 2;
-                let local = SocketAddr::from(([192, 0, 2, 1], self.next_port));
-                self.streams.insert(stream.0, Stream { remote: None, playlist: media::Playlist::default() });
-                self.push(
-                    Duration::ZERO,
-                    Pending::Host(Input::Media(media::Event::Opened { stream, local })),
-                );
+                let local = SocketAddr::new(self.hosts[host].address.ip(), self.next_port);
+                let silent = Stream { remote: None, playlist: media::Playlist::default() };
+                self.streams.insert((host, stream.0), silent);
+                self.for_host(Duration::ZERO, host, Input::Media(media::Event::Opened { stream, local }));
             }
             media::Command::Send { stream, remote, playlist, .. } => {
-                self.streams.insert(stream.0, Stream { remote: Some(remote), playlist });
+                self.streams.insert((host, stream.0), Stream { remote: Some(remote), playlist });
             }
             media::Command::Pause { stream } => {
-                if let Some(stream) = self.streams.get_mut(&stream.0) {
+                if let Some(stream) = self.streams.get_mut(&(host, stream.0)) {
                     stream.remote = None;
                 }
             }
             media::Command::Close { stream } => {
-                self.streams.remove(&stream.0);
+                self.streams.remove(&(host, stream.0));
             }
         }
     }
 
-    pub(super) fn write(&mut self, request: StoreId, transaction: &Transaction) {
+    pub(super) fn write(&mut self, host: usize, request: StoreId, transaction: &Transaction) {
         let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
         let (pause, result) = match self.store_does {
+            _ if self.storeless.contains(&host) => {
+                self.hosts[host].held_back.push((request, transaction.clone()));
+                return;
+            }
             StoreDoes::Write(pause) => (pause, self.commit(transaction)),
             StoreDoes::Refuse => (Duration::from_millis(1), away()),
             StoreDoes::LoseAnswer => {
@@ -38,15 +40,16 @@ impl World {
                 (Duration::from_millis(1), away())
             }
             StoreDoes::Hang => {
-                self.held_back.push((request, transaction.clone()));
+                self.hosts[host].held_back.push((request, transaction.clone()));
                 return;
             }
         };
         if self.store_does != StoreDoes::WELL {
             self.network.count("store");
         }
-        self.store_answers = self.store_answers.max(self.now + pause);
-        self.push(self.store_answers - self.now, Pending::Host(Input::Stored { request, result }));
+        let at = self.hosts[host].store_answers.max(self.now + pause);
+        self.hosts[host].store_answers = at;
+        self.for_host(at - self.now, host, Input::Stored { request, result });
     }
 
     /// Another program writes into the store.
@@ -54,21 +57,27 @@ impl World {
         let _ = self.commit(&Transaction { operations: vec![operation], ..Transaction::default() });
     }
 
-    /// The store writes, and tells the host of each change to a record it mirrors, as the runtime does.
+    /// The store writes, and tells the hosts of each change to a record they mirror, as the runtime does.
     pub(super) fn commit(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
         let outcome = self.store.apply(transaction)?;
-        if !matches!(outcome, Outcome::Committed { .. }) || self.engine.is_none() {
-            return Ok(outcome);
-        }
-        for operation in &transaction.operations {
-            let (Operation::Put { key, .. } | Operation::Delete { key }) = operation;
-            let kind = key.strip_prefix(ROOT).unwrap_or_default();
-            if MIRRORED.iter().any(|mirrored| kind.starts_with(mirrored)) {
-                let record = self.store.snapshot(key).records.remove(key);
-                let change = Change { key: key.clone(), record };
-                self.push(StoreDoes::SOON, Pending::Host(Input::StoreChanged(change)));
+        let Outcome::Committed { revision } = outcome else { return Ok(outcome) };
+        for change in transaction.changes(revision) {
+            if !is_watched(&change.key, self.is_cluster()) {
+                continue;
+            }
+            for host in 0..self.hosts.len() {
+                if self.hosts[host].engine.is_some() && !self.storeless.contains(&host) {
+                    self.for_host(StoreDoes::SOON, host, Input::StoreChanged(change.clone()));
+                }
             }
         }
         Ok(outcome)
     }
+}
+
+/// Whether the runtime tells the engine of changes to a record.
+pub(super) fn is_watched(key: &str, shared: bool) -> bool {
+    let kind = key.strip_prefix(ROOT).unwrap_or_default();
+    let watched = |kinds: &[&str]| kinds.iter().any(|watched| kind.starts_with(watched));
+    watched(&MIRRORED) || shared && watched(&SHARED)
 }

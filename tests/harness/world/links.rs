@@ -1,4 +1,4 @@
-//! How messages get from phones to the host and back: datagrams, and connections that phones make.
+//! How messages get from phones to hosts and back: datagrams, and connections that phones make; and from host to host.
 
 use super::*;
 
@@ -21,8 +21,8 @@ impl World {
     pub(super) fn new_connection(&mut self, phone: usize) {
         let Some(connection) = self.phones[phone].stream else { return };
         self.on_tcp(phone);
-        if self.engine.is_some() {
-            self.push(Duration::ZERO, Pending::Host(Input::ConnectionClosed { connection }));
+        if let Some(host) = self.host_at(self.phones[phone].host()) {
+            self.for_host(Duration::ZERO, host, Input::ConnectionClosed { connection });
         }
     }
 
@@ -43,7 +43,7 @@ impl World {
             if flow.protocol == Protocol::Tcp && flow.connection != self.phones[index].stream {
                 continue;
             }
-            self.note(index, true, &bytes);
+            self.note(index, flow.remote, true, &bytes);
             let flow = Flow { local: flow.remote, remote: self.phones[index].seen_as, ..flow };
             for delay in self.arrivals(index, true, flow.protocol) {
                 self.push(delay, Pending::ToHost(flow, bytes.clone()));
@@ -59,44 +59,61 @@ impl World {
         }
     }
 
-    pub(super) fn drain_host(&mut self) {
+    pub(super) fn drain_host(&mut self, host: usize) {
         loop {
-            let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) else { return };
+            let Some(output) = self.hosts[host].engine.as_mut().and_then(Engine::poll_output) else { return };
             match output {
-                Output::Send { flow, bytes } => {
-                    let Some(index) = self.phones.iter().position(|phone| phone.seen_as == flow.remote)
-                    else {
-                        self.strays.push((flow, bytes));
-                        continue;
-                    };
-                    let stream = self.phones[index].stream;
-                    if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
-                        // These phones listen on UDP only; some open a connection themselves.
-                        let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
-                        self.push(Duration::ZERO, Pending::Host(input));
-                        continue;
-                    }
-                    self.note(index, false, &bytes);
-                    for delay in self.arrivals(index, false, flow.protocol) {
-                        self.push(delay, Pending::ToPhone(index, bytes.clone()));
-                    }
-                }
+                Output::Send { flow, bytes } => self.send(host, flow, bytes),
                 Output::Resolve { query, .. } => {
-                    let pause = Weather::FAIR.delay;
-                    self.push(pause, Pending::Host(Input::Resolved { query, targets: Vec::new() }));
+                    self.for_host(Weather::FAIR.delay, host, Input::Resolved { query, targets: Vec::new() });
                 }
-                Output::Store { request, transaction } => self.write(request, &transaction),
+                Output::Store { request, transaction } => self.write(host, request, &transaction),
                 Output::Read { request } => {
-                    let result = Ok(self.store.snapshot(ROOT));
-                    self.push(Duration::from_millis(1), Pending::Host(Input::Read { request, result }));
+                    let away = self.storeless.contains(&host) || self.store_does == StoreDoes::Hang;
+                    let result = match away {
+                        true => Err(StoreError::Unavailable("switched off by the test".to_owned())),
+                        false => Ok(self.store.snapshot(ROOT)),
+                    };
+                    self.for_host(StoreDoes::SOON, host, Input::Read { request, result });
                 }
-                Output::Link { to, .. } => panic!("a host alone has nothing to say to {to}"),
-                Output::Media(command) => self.on_media(command),
+                Output::Link { to, frame, .. } => {
+                    let there = self.hosts.iter().position(|other| other.name == to.as_str());
+                    let cut = |there: usize| {
+                        self.cut_links.contains(&(host, there)) || self.cut_links.contains(&(there, host))
+                    };
+                    match there.filter(|there| self.hosts[*there].engine.is_some() && !cut(*there)) {
+                        Some(there) => {
+                            let from = HostName::new(self.hosts[host].name).unwrap();
+                            self.for_host(StoreDoes::SOON, there, Input::Link { from, frame });
+                        }
+                        None => self.for_host(StoreDoes::SOON, host, Input::Unlinked { to, frame }),
+                    }
+                }
+                Output::Media(command) => self.on_media(host, command),
                 Output::Admin { request, answer } => {
                     self.admin.insert(request.0, answer);
                 }
                 Output::Event(event) => self.events.push(event),
             }
+        }
+    }
+
+    pub(super) fn send(&mut self, host: usize, flow: Flow, bytes: Bytes) {
+        let Some(index) = self.phones.iter().position(|phone| phone.seen_as == flow.remote) else {
+            self.strays.push((flow, bytes));
+            return;
+        };
+        let stream = self.phones[index].stream;
+        if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
+            // These phones listen on UDP only; some open a connection themselves.
+            let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
+            self.for_host(Duration::ZERO, host, input);
+            return;
+        }
+        let from = self.hosts[host].address;
+        self.note(index, from, false, &bytes);
+        for delay in self.arrivals(index, false, flow.protocol) {
+            self.push(delay, Pending::ToPhone(index, from, bytes.clone()));
         }
     }
 }

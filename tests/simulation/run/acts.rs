@@ -49,7 +49,7 @@ impl Run {
 
     /// Number and token of a call that waits.
     fn waiting(&mut self, nth: usize) -> Option<(String, String)> {
-        let rows = self.world.engine.is_some().then(|| self.world.ask(Request::Occupants))?.ok()?;
+        let rows = self.world.engine().is_some().then(|| self.world.ask(Request::Occupants))?.ok()?;
         let rows = rows.as_array()?;
         let row = rows.get(nth % rows.len().max(1))?;
         Some((row["number"].as_str()?.to_owned(), row["token"].as_str()?.to_owned()))
@@ -57,7 +57,7 @@ impl Run {
 
     /// The id of a call as the administrative interface lists it, and a user in it.
     fn listed(&mut self, nth: usize) -> Option<(u64, String)> {
-        let rows = self.world.engine.is_some().then(|| self.world.ask(Request::Calls))?.ok()?;
+        let rows = self.world.engine().is_some().then(|| self.world.ask(Request::Calls))?.ok()?;
         let rows = rows.as_array()?;
         let row = rows.get(nth % rows.len().max(1))?;
         Some((row["id"].as_u64()?, row["legs"][0]["user"].as_str()?.to_owned()))
@@ -184,7 +184,7 @@ impl Run {
             }
             Act::AdminPickup { nth, user } => {
                 let rows =
-                    self.world.engine.is_some().then(|| self.world.ask(Request::Ringing { group: None }));
+                    self.world.engine().is_some().then(|| self.world.ask(Request::Ringing { group: None }));
                 let rows =
                     rows.and_then(Result::ok).and_then(|rows| rows.as_array().cloned()).unwrap_or_default();
                 if let Some(call) = rows.get(nth % rows.len().max(1)).and_then(|row| row["call"].as_u64()) {

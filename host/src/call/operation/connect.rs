@@ -6,7 +6,13 @@ use super::*;
 impl Calls {
     /// Rings phones for a waiting leg and joins it with the first that answers. Ends in [`Done::Answered`].
     pub fn ring(&mut self, cx: &mut Core, origin: Origin, waiting: LegId, ringing: Ringing) -> OpId {
-        let kind = Kind::Connect { a: waiting, b: None, rounds: 0, ringing, stage: ConnectStage::Ringing };
+        let kind = Kind::Connect {
+            a: waiting,
+            b: None,
+            rounds: 0,
+            ringing: Box::new(ringing),
+            stage: ConnectStage::Ringing,
+        };
         self.begin(cx, origin, kind)
     }
 

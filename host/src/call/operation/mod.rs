@@ -55,7 +55,7 @@ enum Kind {
     /// who become peers: established + offering.
     Relay { from: LegId, to: LegId, joins: bool, stage: RelayStage },
     /// `a` waits, `b` is rung or established: established + not yet invited, established + established.
-    Connect { a: LegId, b: Option<LegId>, rounds: u8, ringing: Ringing, stage: ConnectStage },
+    Connect { a: LegId, b: Option<LegId>, rounds: u8, ringing: Box<Ringing>, stage: ConnectStage },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,7 +174,7 @@ impl Calls {
                 a,
                 b: Some(b),
                 rounds: 0,
-                ringing: Ringing::default(),
+                ringing: Box::default(),
                 stage: ConnectStage::OfferB,
             },
         };

@@ -1,0 +1,280 @@
+//! The hosts: how they start, die, and lose their store.
+
+use super::backing::is_watched;
+use super::*;
+
+impl World {
+    /// (Re)starts the host with what is in the store.
+    pub fn start_host(&mut self) {
+        self.start(0);
+    }
+
+    /// (Re)starts a host with what is in the store.
+    pub fn start(&mut self, index: usize) {
+        let clustered = self.is_cluster();
+        let host = &mut self.hosts[index];
+        host.started = self.now;
+        host.life += 1;
+        let listeners = [Protocol::Udp, Protocol::Tcp]
+            .map(|protocol| Listener { protocol, local: host.address, advertised: host.address.to_string() })
+            .to_vec();
+        let identity = HostIdentity {
+            name: host.name.to_owned(),
+            id: host.name.to_owned(),
+            pool: host.pool.to_owned(),
+            link: clustered.then_some(host.address),
+            listeners: listeners.clone(),
+        };
+        let value = serde_json::to_vec(&identity).unwrap().into();
+        let enlist = Operation::Put { key: host_key(host.name), value };
+        self.write_record(enlist);
+        let snapshot = self.store.snapshot(ROOT);
+        let host = &mut self.hosts[index];
+        host.record = snapshot.records[&host_key(host.name)].revision;
+        let mut seed = [0; 32];
+        self.rng.fill(&mut seed);
+        let options = Options {
+            config: host.config.clone(),
+            listeners,
+            seed,
+            snapshot,
+            bundle: host.bundle.clone(),
+            plugins: Plugins::from_entries(&plugins::entries(self.options.plugins)),
+            clustered,
+        };
+        let now = self.host_now(index);
+        let engine = match Engine::new(now, options) {
+            Ok(engine) => engine,
+            Err(error) => panic!("{error}"),
+        };
+        self.hosts[index].engine = Some(engine);
+        self.drain_host(index);
+        // Phones on TCP notice, one after the other.
+        for phone in 0..self.phones.len() {
+            if self.phones[phone].stream.is_some() && self.phones[phone].host() == self.hosts[index].address {
+                self.push(Duration::from_millis(700 + 300 * phone as u64), Pending::Reconnect(phone));
+            }
+        }
+    }
+
+    /// `kill -9`: memory is gone, the store stays, messages on their way to the host are lost.
+    pub fn kill_host(&mut self) {
+        self.kill(0);
+    }
+
+    /// `kill -9` of a host.
+    pub fn kill(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.engine = None;
+        host.held_back.clear();
+        let (address, record) = (host.address, host.record);
+        self.streams.retain(|(host, _), _| *host != index);
+        self.pending.retain(|_, pending| match pending {
+            Pending::ToHost(flow, _) => flow.local != address,
+            Pending::Host(host, ..) => *host != index,
+            _ => true,
+        });
+        if self.is_cluster() {
+            self.push(LEASE, Pending::LeaseEnds(index, record));
+        }
+        for phone in 0..self.phones.len() {
+            if self.phones[phone].host() == address {
+                self.new_connection(phone);
+            }
+        }
+    }
+
+    /// A host reaches the store no more, or again. What it asks meanwhile is answered then.
+    #[expect(dead_code, reason = "the tests of fencing come with handing calls over")]
+    pub fn cut_from_store(&mut self, index: usize, cut: bool) {
+        if cut {
+            self.storeless.insert(index);
+            let record = self.hosts[index].record;
+            self.push(LEASE, Pending::LeaseEnds(index, record));
+            self.for_host(LEASE * 4 / 5, index, Input::Standing(Standing::Lapsed));
+        } else if self.storeless.remove(&index) {
+            let key = host_key(self.hosts[index].name);
+            if !self.store.snapshot(&key).records.contains_key(&key) {
+                let host = &self.hosts[index];
+                let identity = HostIdentity {
+                    name: host.name.to_owned(),
+                    id: host.name.to_owned(),
+                    pool: host.pool.to_owned(),
+                    link: Some(host.address),
+                    listeners: [Protocol::Udp, Protocol::Tcp]
+                        .map(|protocol| Listener {
+                            protocol,
+                            local: host.address,
+                            advertised: host.address.to_string(),
+                        })
+                        .to_vec(),
+                };
+                let value = serde_json::to_vec(&identity).unwrap().into();
+                self.write_record(Operation::Put { key: key.clone(), value });
+            }
+            let snapshot = self.store.snapshot(ROOT);
+            let revision = snapshot.records[&key].revision;
+            self.hosts[index].record = revision;
+            // The watch delivers what has changed meanwhile.
+            for (key, record) in snapshot.records {
+                if is_watched(&key, true) {
+                    let change = Change { key, record: Some(record) };
+                    self.for_host(StoreDoes::SOON, index, Input::StoreChanged(change));
+                }
+            }
+            self.for_host(StoreDoes::SOON, index, Input::Standing(Standing::Live { revision }));
+            for (request, transaction) in std::mem::take(&mut self.hosts[index].held_back) {
+                self.write(index, request, &transaction);
+            }
+        }
+    }
+
+    /// The host of that name.
+    pub fn host(&self, name: &str) -> usize {
+        self.hosts.iter().position(|host| host.name == name).expect("no such host")
+    }
+
+    pub fn host_address(&self) -> SocketAddr {
+        self.hosts[0].address
+    }
+
+    pub(super) fn host_now(&self, host: usize) -> Now {
+        Now { instant: Instant::after_start(self.now - self.hosts[host].started), utc: self.utc() }
+    }
+
+    /// The host at that address, if it runs.
+    pub(super) fn host_at(&self, address: SocketAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| host.address == address && host.engine.is_some())
+    }
+
+    pub(super) fn for_host(&mut self, delay: Duration, host: usize, input: Input) {
+        let life = self.hosts[host].life;
+        self.push(delay, Pending::Host(host, life, input));
+    }
+
+    /// A phone talks to that host from now on: it will register there.
+    pub fn move_phone(&mut self, phone: usize, host: &str) {
+        let address = self.hosts[self.host(host)].address;
+        self.phones[phone].talk_to(address);
+    }
+
+    /// Registers phones of these users at these hosts.
+    pub fn phones_at<const N: usize>(&mut self, places: [(&str, &str); N]) -> [usize; N] {
+        let ids = places.map(|(user, host)| {
+            let id = self.add_phone(user);
+            self.move_phone(id, host);
+            self.act(id, |phone| phone.register(3600));
+            id
+        });
+        self.run_for(Duration::from_secs(2));
+        for id in ids {
+            assert!(self.phones[id].registered, "{} could not register", self.phones[id].name);
+        }
+        ids
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        !self.options.hosts.is_empty()
+    }
+
+    /// The engine of the first host, if it runs.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.hosts[0].engine.as_ref()
+    }
+}
+
+pub(super) fn configuration(
+    options: &WorldOptions,
+    name: &str,
+    pool: &str,
+    address: SocketAddr,
+) -> Arc<Config> {
+    let others = if options.hosts.is_empty() {
+        "[[pools]]\nname = \"east\"\n"
+    } else {
+        r#"
+[[pools]]
+name = "east"
+backup = "west"
+[[pools]]
+name = "west"
+backup = "east"
+[[orbits]]
+name = "west-park"
+from = "8000"
+to = "8099"
+kind = "call-park"
+pool = "west"
+[[orbits]]
+name = "west-groups"
+from = "*200"
+to = "*299"
+kind = "group-pickup"
+pool = "west"
+"#
+    };
+    let text = format!(
+        r#"
+[host]
+name = "{name}"
+pool = "{pool}"
+data_dir = "var"
+[sip]
+domain = "example.test"
+listen = ["udp:{address}", "tcp:{address}"]
+{}
+[media]
+address = "{}"
+{others}
+[[orbits]]
+name = "east-park"
+from = "7000"
+to = "7099"
+kind = "call-park"
+pool = "east"
+[[orbits]]
+name = "east-groups"
+from = "*100"
+to = "*199"
+kind = "group-pickup"
+pool = "east"
+{}
+{}
+"#,
+        options.sip,
+        address.ip(),
+        users(&options.users, !options.hosts.is_empty()),
+        options.config
+    );
+    match config::parse(&PathBuf::from("world.toml"), &text) {
+        Ok(config) => Arc::new(config),
+        Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Alice, Bob, Carol and Dave of the east; in a cluster Erin and Frank of the west as well.
+pub(super) fn users(more: &[(&str, &str)], cluster: bool) -> String {
+    let all = [
+        ("alice", "1001", true, "east"),
+        ("bob", "1002", true, "east"),
+        ("carol", "1003", true, "east"),
+        ("dave", "1004", false, "east"),
+        ("erin", "2001", true, "west"),
+        ("frank", "2002", true, "west"),
+    ];
+    let text = |(name, extension, may_park, pool): (&str, &str, bool, &str)| {
+        let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        let keys: String =
+            more.iter().filter(|(user, _)| *user == name).map(|(_, keys)| format!("{keys}\n")).collect();
+        format!(
+            "[[users]]\nname = \"{name}\"\nextension = \"{extension}\"\ndisplay = \"{display}\"\n\
+             password = \"{name}-secret\"\npool = \"{pool}\"\nmay_park = {may_park}\n{keys}"
+        )
+    };
+    all.into_iter().filter(|(.., pool)| cluster || *pool == "east").map(text).collect()
+}
+
+pub(super) fn default_policy() -> String {
+    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/default.lua");
+    std::fs::read_to_string(default).unwrap()
+}
