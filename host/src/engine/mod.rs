@@ -7,7 +7,7 @@
 //! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `lamp` (what watchers see),
 //! `audit` (what always holds), `admin` (requests of the administrative interface); in a cluster `edge` (whose a message
-//! is) and `seat` (whose users are served here).
+//! is), `seat` (whose users are served here) and `fence` (what waits while others may have taken over).
 
 pub(crate) mod core;
 pub(crate) mod timers;
@@ -19,6 +19,7 @@ mod audit;
 mod command;
 mod dispatch;
 mod edge;
+mod fence;
 mod input;
 mod invite;
 mod lamp;
@@ -289,6 +290,9 @@ impl Engine {
         self.write_behind(expired);
         self.orbits.on_timeout(now);
         while let Some(timer) = self.core.timers.pop(now.instant) {
+            if self.put_off(timer) {
+                continue;
+            }
             match timer {
                 Timer::Plugin(waiter) => self.answer(waiter, Ok(&serde_json::Value::Null)),
                 Timer::HoldWait(leg) => self.hold_wait_over(leg),

@@ -13,7 +13,7 @@ use crate::media::Playlist;
 use crate::orbit::{RestoredCall, Whose};
 use crate::sip::Status;
 use crate::store::{
-    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, Standing, StoreError, Transaction,
+    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
 };
 
 /// Who waits for an answer of the store.
@@ -120,16 +120,6 @@ impl Engine {
             let detail = serde_json::json!({ "key": change.key, "error": error.to_string() });
             self.core.event("store.bad_range", None, None, detail);
         }
-    }
-
-    /// This host may write parked calls and decide who gets them, or not (design.md §8, fencing).
-    pub(super) fn stands(&mut self, standing: Standing) {
-        let (what, code) = match standing {
-            Standing::Live { .. } => ("host.live", None),
-            Standing::Lapsed => ("host.fenced", Some(35104)),
-        };
-        self.core.event(what, code, None, serde_json::Value::Null);
-        self.orbits.set_standing(self.core.now, standing);
     }
 
     /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).

@@ -35,7 +35,9 @@ pub(super) struct Clustered {
     /// Since when a seat has been seen vacant.
     vacant: BTreeMap<String, Instant>,
     /// Something about hosts or seats is new.
-    changed: bool,
+    pub(super) changed: bool,
+    /// Since when this host has no lease.
+    pub(super) fenced_since: Option<Instant>,
 }
 
 impl Clustered {
@@ -48,6 +50,7 @@ impl Clustered {
             taking: BTreeSet::new(),
             vacant: BTreeMap::new(),
             changed: true,
+            fenced_since: None,
         }
     }
 

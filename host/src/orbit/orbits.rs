@@ -304,6 +304,11 @@ impl Orbits {
         }
     }
 
+    /// Whether a flow has anything to do with an orbit.
+    pub fn looks_after(&self, flow: FlowId) -> bool {
+        self.flows.get(&flow).is_some_and(|holdings| !holdings.numbers.is_empty())
+    }
+
     /// Whether this host may write.
     pub fn is_live(&self) -> bool {
         self.ledger.is_live()

@@ -97,6 +97,10 @@ impl Book {
         status::TAKEN
     }
 
+    pub(super) fn flow_of(&self, waiter: Waiter) -> Option<FlowId> {
+        self.waiters.get(&waiter).copied()
+    }
+
     /// An answer is no longer outstanding; the flow that waited for it.
     pub(super) fn settle(&mut self, waiter: Waiter) -> Option<FlowId> {
         let flow = self.waiters.remove(&waiter)?;

@@ -192,6 +192,11 @@ impl Plugins {
         Some((instance, prefix, rest))
     }
 
+    /// The flow that waits for an answer.
+    pub fn flow_of(&self, waiter: Waiter) -> Option<FlowId> {
+        self.shared.as_ref()?.book.borrow().flow_of(waiter)
+    }
+
     /// Whether an instance declares an extension.
     pub fn uses(&self, instance: InstanceId, extension: Extension) -> bool {
         self.copies.iter().any(|copy| {

@@ -1,6 +1,7 @@
 //! Several hosts: phones at any of them, one that serves each pool, and what becomes of calls when that one dies.
 
 mod death;
+mod fenced;
 mod pools;
 
 use std::time::Duration;

@@ -85,7 +85,6 @@ impl World {
     }
 
     /// A host reaches the store no more, or again. What it asks meanwhile is answered then.
-    #[expect(dead_code, reason = "the tests of fencing come with handing calls over")]
     pub fn cut_from_store(&mut self, index: usize, cut: bool) {
         if cut {
             self.storeless.insert(index);

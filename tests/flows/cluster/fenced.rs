@@ -1,0 +1,39 @@
+//! A host that has lost the store, and may be taken for dead.
+
+use crate::harness::{OnRing, World, WorldOptions};
+
+use super::{one_pool, second};
+
+#[test]
+fn the_clock_of_a_parked_call_stands_still_until_the_host_is_heard_again() {
+    let mut world = World::with(WorldOptions { hosts: &[("fe1", "east")], ..WorldOptions::default() });
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 180);
+    assert_eq!(world.phones[bob].calls.len(), 1, "no recall: another host might ring him as well");
+    assert!(world.streams.values().all(|stream| stream.remote.is_some()), "music goes on");
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.cut_from_store(0, false);
+    world.run_for(second() * 6);
+    assert_eq!(world.phones[bob].calls.len(), 2, "the recall that was due");
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.2"));
+}
+
+#[test]
+fn only_the_host_that_has_taken_over_recalls() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.run_for(second() * 100);
+    assert_eq!(world.phones[bob].calls.len(), 2, "one recall");
+    let back = world.phones[bob].last();
+    assert!(world.phones[bob].call(back).up);
+    assert!(!world.phones[alice].call(a).over);
+}
