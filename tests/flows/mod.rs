@@ -12,6 +12,7 @@ mod notifier;
 mod park;
 mod phones;
 mod pickup;
+mod restart;
 mod session;
 mod torture;
 mod transfer;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use switchyard_host::admin::Request;
 use switchyard_host::engine::Event;
+use switchyard_host::store::keys::calls_prefix;
 
 use super::run::{Page, stored_calls};
 use super::script::{PHONES, USERS};
@@ -66,6 +67,54 @@ pub fn ends(events: &[Event], calm: bool) -> Result<(), String> {
         };
         if !allowed {
             return Err(format!("a call ended because {reason}: {}", event.detail));
+        }
+    }
+    Ok(())
+}
+
+/// A phone that says it does not know a call has none.
+pub fn truly_forgotten(events: &[Event], world: &World) -> Result<(), String> {
+    let gone = events.iter().filter(|event| {
+        event.what == "leg.ended" && event.detail["reason"] == "the phone does not know the call"
+    });
+    for event in gone {
+        let live = world.phones.iter().any(|phone| {
+            let ids = phone.live().filter_map(|id| phone.call(id).dialog.as_ref());
+            ids.map(|dialog| dialog.call_id.as_str()).any(|id| Some(id) == event.call_id.as_deref())
+        });
+        if live {
+            return Err(format!("the phone knows the call very well: {}", event.detail));
+        }
+    }
+    Ok(())
+}
+
+/// The Call-IDs of the two sides of each call that the store has.
+pub fn recorded(world: &World) -> Vec<[String; 2]> {
+    let records = world.store.snapshot(&calls_prefix()).records.into_values();
+    let pair = |value: Value| {
+        let id = |leg: usize| value["legs"][leg]["dialog"]["call_id"].as_str().map(str::to_owned);
+        Some([id(0)?, id(1)?])
+    };
+    records.filter_map(|record| pair(serde_json::from_slice(&record.value).ok()?)).collect()
+}
+
+/// After a restart the host has every call that was recorded before. One of the two may be in an orbit by its own record.
+pub fn taken_up(world: &mut World, calls: &[[String; 2]]) -> Result<(), String> {
+    let listed = world.ask(Request::Calls).map_err(|refused| refused.text)?;
+    let legs: Vec<&Value> = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|call| call["legs"].as_array().into_iter().flatten())
+        .collect();
+    for call in calls {
+        let missing: Vec<&String> =
+            call.iter().filter(|id| !legs.iter().any(|leg| leg["call_id"] == **id)).collect();
+        if missing.len() == 2
+            || missing.len() == 1 && !stored_calls(world).iter().any(|key| key.contains("/orbit/"))
+        {
+            return Err(format!("{missing:?} was recorded, and is lost: {listed}"));
         }
     }
     Ok(())

@@ -66,6 +66,10 @@ enum Op {
     Wait {
         seconds: u64,
     },
+    /// `kill -9`, and a new start.
+    Restart {
+        down: u64,
+    },
 }
 
 /// Where a phone is.
@@ -368,6 +372,12 @@ fn apply(op: Op, real: &mut Real, model: &mut Model) -> Result<(), String> {
                 model.now += 500;
             }
         }
+        Op::Restart { down } => {
+            real.world.kill_host();
+            real.run(down);
+            model.now += down;
+            real.world.start_host();
+        }
         Op::Wait { seconds } => pass(real, model, seconds * 1_000),
     }
     pass(real, model, SETTLES);
@@ -412,6 +422,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (who(), who()).prop_map(|(who, to)| Op::Transfer { who, to }),
         1 => who().prop_map(|who| Op::HoldAndResume { who }),
         1 => (1..30_u64).prop_map(|seconds| Op::Wait { seconds }),
+        1 => (0..2_000_u64).prop_map(|down| Op::Restart { down }),
     ];
     prop::collection::vec(op, 1..40)
 }

@@ -135,6 +135,7 @@ impl Run {
         }
         let new = &self.world.events[self.seen..];
         invariants::ends(new, self.calm)?;
+        invariants::truly_forgotten(new, &self.world)?;
         self.report.coverage.events(new);
         self.seen = self.world.events.len();
         Ok(())
@@ -222,8 +223,9 @@ impl Run {
     }
 }
 
-/// Records in the store that say a call is parked, or somebody watches.
+/// Records in the store that say a call is up or parked, or somebody watches.
 pub fn stored_calls(world: &World) -> Vec<String> {
-    let records = ["orbit/", "lamp/"].map(|kind| world.store.snapshot(&format!("{ROOT}{kind}")).records);
+    let records =
+        ["call/", "orbit/", "lamp/"].map(|kind| world.store.snapshot(&format!("{ROOT}{kind}")).records);
     records.into_iter().flatten().map(|(key, _)| key).collect()
 }

@@ -261,6 +261,9 @@ pub struct Leg {
     pub since: Utc,
     /// When it was answered.
     pub answered: Option<Utc>,
+    /// Made from a record, and its phone has not been heard since: it may be known to the phone no more, or not be
+    /// reached before the phone registers again.
+    pub unheard: bool,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -321,6 +324,7 @@ impl Leg {
             held_at: None,
             since,
             answered: None,
+            unheard: false,
             silent_probes: 0,
             contact,
             last_ack: None,

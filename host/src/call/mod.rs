@@ -179,6 +179,15 @@ pub enum Notice {
     },
 }
 
+/// What may have changed among the legs.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// The users of ours whose legs they are.
+    pub users: BTreeSet<String>,
+    /// The legs, among them some that are gone.
+    pub legs: BTreeSet<LegId>,
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Calls {
@@ -219,13 +228,15 @@ impl Calls {
         self.by_user.get(user).into_iter().flatten().filter_map(|id| self.legs.get(id))
     }
 
-    /// The users of ours whose legs may have changed, come or gone since the last call.
-    pub fn take_touched(&mut self) -> BTreeSet<String> {
-        let mut users = std::mem::take(&mut self.left);
+    /// The legs that may have changed, come or gone since the last call.
+    pub fn take_touched(&mut self) -> Touched {
+        let mut touched = Touched { users: std::mem::take(&mut self.left), legs: BTreeSet::new() };
         for id in self.legs.take_touched() {
-            users.extend(self.legs.get(&id).and_then(|leg| leg.party.user.clone()));
+            if touched.legs.insert(id) {
+                touched.users.extend(self.legs.get(&id).and_then(|leg| leg.party.user.clone()));
+            }
         }
-        users
+        touched
     }
 
     /// Takes a new leg in.

@@ -28,6 +28,10 @@ use host::{HOST_CLOCK_HZ, Known, TELEPHONE_EVENT, host_audio, known_formats};
 use slots::{Pairing, Slot, answer_places};
 /// Where a stream with port 9 goes: nowhere (RFC 863). Used where a port must be named although nothing will flow.
 const DISCARD_PORT: u16 = 9;
+/// How far the version jumps when a leg is taken up again from a record: more than descriptions are exchanged between
+/// two writes of it.
+const VERSION_JUMP: u64 = 100;
+
 /// Why a description cannot be taken at this moment.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NegotiationError {
@@ -379,6 +383,13 @@ impl Negotiation {
     /// The offer in flight, ours or theirs, was refused: all is as before it (RFC 3264 §8).
     pub fn rollback(&mut self) {
         self.pending = None;
+    }
+
+    /// Goes on from a record that may be older than what the phone has seen: the next description that differs from
+    /// what stands gets a version the phone has not met (RFC 3264 §8).
+    pub fn go_on(&mut self) {
+        self.rollback();
+        self.version += VERSION_JUMP;
     }
 
     /// Where the host's media goes, by what is agreed; `None` if the peer takes no audio of a codec we have.

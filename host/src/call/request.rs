@@ -33,6 +33,7 @@ impl Calls {
             cx.reply(server, request, Status::SERVER_INTERNAL_ERROR, Some("CSeq out of order"));
             return;
         }
+        leg.unheard = false;
         match request.method() {
             Method::Invite if early => {
                 // RFC 3261 §14.2: a second INVITE before the first is answered.

@@ -1,13 +1,17 @@
-//! A parked call across a restart: what the record must hold, and how the leg is made again from it.
+//! Calls across a restart: what a record must hold of a leg, and how the leg is made again from it.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use switchyard_sdk::types::{LegId, Party};
 
-use super::leg::{Abilities, Leg, Peer, State};
+use super::leg::{Abilities, Leg, Peer, State, Trunk};
 use super::negotiation::Negotiation;
 use super::session_timer::SessionTimer;
 use super::{Calls, OpId, Origin};
 use crate::engine::core::Core;
+use crate::engine::timers::Timer;
 use crate::media::Playlist;
 use crate::sip::{Dialog, DialogId};
 use crate::time::Utc;
@@ -33,9 +37,21 @@ pub struct LegFacts {
     pub session: SessionTimer,
     /// When it began.
     pub since: Utc,
+    /// When it was answered.
+    #[serde(default)]
+    pub answered: Option<Utc>,
     /// Whether the host has called this phone.
     #[serde(default)]
     pub rung: bool,
+    /// The name of the trunk, if it is one.
+    #[serde(default)]
+    pub trunk: Option<String>,
+    /// Whether the phone holds its peer.
+    #[serde(default)]
+    pub holds: bool,
+    /// Who was here last and left it waiting.
+    #[serde(default)]
+    pub brought_by: Option<Party>,
 }
 
 impl LegFacts {
@@ -49,40 +65,105 @@ impl Calls {
     /// The facts of a confirmed leg.
     pub fn facts(&self, id: LegId) -> Option<LegFacts> {
         let leg = self.legs.get(&id).filter(|leg| leg.state == State::Confirmed)?;
+        let mut dialog = leg.dialog.clone();
+        // What the phone has no answer to yet, it asks again after a restart.
+        if let Some((_, request)) = &leg.request {
+            dialog.remote_cseq = request.cseq().number.checked_sub(1);
+        }
         Some(LegFacts {
-            dialog: leg.dialog.clone(),
+            dialog,
             negotiation: leg.negotiation.clone(),
             contact: leg.contact.clone(),
             party: leg.party.clone(),
             abilities: leg.abilities,
             session: leg.session,
             since: leg.since,
+            answered: leg.answered,
             rung: leg.rung,
+            trunk: leg.trunk.as_ref().map(|trunk| trunk.name.clone()),
+            holds: leg.held_at.is_some(),
+            brought_by: leg.brought_by.clone(),
         })
+    }
+
+    /// Whether nothing is under way on a leg that could be lost with this process: both sides know what they have agreed.
+    pub fn is_settled(&self, id: LegId) -> bool {
+        let settled = |leg: &Leg| {
+            leg.state == State::Confirmed
+                // An ACK that says nothing is not missed.
+                && leg.await_ack.as_ref().is_none_or(|wait| !wait.wants_answer)
+                && leg.busy.is_none()
+                && leg.request.is_none()
+                && leg.ack_owed.is_none()
+                && leg.negotiation.is_stable()
+        };
+        self.legs.get(&id).is_some_and(settled)
     }
 
     /// Makes a leg from its facts and takes its media to the host again: the re-INVITE that follows tells whether
     /// the phone still knows the call. Ends in a [`Notice::Finished`](super::Notice) of [`Origin::Restore`].
-    pub fn restore(&mut self, cx: &mut Core, facts: LegFacts, playlist: Playlist) -> (LegId, OpId) {
+    pub fn restore(
+        &mut self,
+        cx: &mut Core,
+        facts: LegFacts,
+        trunk: Option<Arc<Trunk>>,
+        playlist: Playlist,
+    ) -> (LegId, OpId) {
+        let id = self.take_up(cx, facts, trunk, Peer::Host);
+        let operation = self.play(cx, Origin::Restore, id, playlist);
+        (id, operation)
+    }
+
+    /// Makes a leg from its facts, for now with nobody. Nothing is sent.
+    pub fn restore_alone(&mut self, cx: &mut Core, facts: LegFacts, trunk: Option<Arc<Trunk>>) -> LegId {
+        self.take_up(cx, facts, trunk, Peer::None)
+    }
+
+    /// Makes two legs from records each other's peer, as they were. Nothing is sent now; after `pauses` each phone is
+    /// asked whether it still knows the call. If they were `unsettled`, what each knows of the other is not what the
+    /// records say, and both are told again.
+    pub fn reunite(&mut self, cx: &mut Core, legs: [LegId; 2], unsettled: bool, pauses: [Duration; 2]) {
+        let [a, b] = legs;
+        for ((one, other), pause) in [(a, b), (b, a)].into_iter().zip(pauses) {
+            let Some(leg) = self.legs.get_mut(&one) else { continue };
+            leg.peer = Peer::Leg(other);
+            leg.call = a.0;
+            leg.unheard = true;
+            self.start_session_timer(cx, one);
+            cx.after(Timer::Refresh(one), pause);
+        }
+        if unsettled {
+            self.join(cx, Origin::Phone, a, b);
+        }
+    }
+
+    fn take_up(&mut self, cx: &mut Core, facts: LegFacts, trunk: Option<Arc<Trunk>>, peer: Peer) -> LegId {
         let id = LegId(cx.fresh_id());
-        let mut dialog = facts.dialog;
+        let LegFacts { mut dialog, mut negotiation, mut contact, .. } = facts;
         dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_JUMP);
         // The connection died with the old process; a new one is opened, or the phone's own next one is used.
         dialog.flow.connection = None;
-        let mut negotiation = facts.negotiation;
-        negotiation.rollback();
+        if !cx.listens_on(&dialog.flow)
+            && let Some(flow) = cx.flow_to(dialog.flow.protocol, dialog.flow.remote)
+        {
+            contact = cx.contact(&flow, &format!("l{}", id.0));
+            dialog.flow = flow;
+        }
+        negotiation.go_on();
         let leg = Leg {
             rung: facts.rung,
             state: State::Confirmed,
-            peer: Peer::Host,
+            peer,
+            trunk,
             abilities: facts.abilities,
             session: facts.session,
-            answered: Some(facts.since),
-            ..Leg::new(id, facts.party, dialog, negotiation, facts.contact, facts.since)
+            answered: Some(facts.answered.unwrap_or(facts.since)),
+            held_at: facts.holds.then_some(cx.now.instant),
+            brought_by: facts.brought_by,
+            ..Leg::new(id, facts.party, dialog, negotiation, contact, facts.since)
         };
         self.insert(leg);
         self.index(id);
-        let operation = self.play(cx, Origin::Restore, id, playlist);
-        (id, operation)
+        id
     }
 }

@@ -46,7 +46,8 @@ impl Calls {
             | Timer::LampDue(_)
             | Timer::LampExpiry(_)
             | Timer::LampCheck
-            | Timer::Seats => {}
+            | Timer::Seats
+            | Timer::RecordCalls => {}
         }
     }
 
@@ -112,8 +113,17 @@ impl Calls {
         if leg.client != Some(client) {
             return;
         }
+        if matches!(answer, Err(Failure::Transport))
+            && let Some(again) = cx.fall_back(client)
+        {
+            leg.client = Some(again);
+            return;
+        }
         leg.client = None;
         cx.timers.cancel(Timer::Reinvite(id));
+        leg.unheard &= answer.is_err();
+        // Whoever answers anything but 481 and 408 knows the call; only one whose session we keep alive must take it.
+        let must_accept = leg.session.ours && leg.session.interval.is_some();
         match answer {
             Ok(response) if response.status().is_some_and(Status::is_success) => {
                 if response.method() == Method::Invite {
@@ -137,9 +147,18 @@ impl Calls {
                 // RFC 4028 §7.4 leaves other failures to the session's own expiry.
                 if status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST || status == Status::REQUEST_TIMEOUT {
                     self.end_both(cx, id, "the phone does not know the call");
-                } else {
+                } else if must_accept {
                     cx.after(Timer::Refresh(id), Duration::from_secs(10));
+                } else {
+                    self.start_session_timer(cx, id);
                 }
+            }
+            // Its connection ended with the process that knew it. The phone opens another one when it registers, and
+            // meanwhile talks on.
+            Err(Failure::Transport) if leg.unheard => {
+                cx.disown(client);
+                leg.negotiation.rollback();
+                self.start_session_timer(cx, id);
             }
             Err(_) => {
                 cx.disown(client);

@@ -74,7 +74,7 @@ impl Draft {
             },
             plugins: Plugins { dir: PathBuf::new(), enabled: None },
             policies: Policies { dir: PathBuf::new() },
-            store: Store { kind: StoreKind::Embedded, etcd: Etcd::default() },
+            store: Store { kind: StoreKind::Embedded, protect: Protect::default(), etcd: Etcd::default() },
             media: Media {
                 address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 ports: 20_000..=29_999,

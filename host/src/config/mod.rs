@@ -199,8 +199,27 @@ pub struct Policies {
 pub struct Store {
     /// Which store.
     pub kind: StoreKind,
+    /// Which calls outlive the process.
+    pub protect: Protect,
     /// Where it is, for [`StoreKind::Etcd`].
     pub etcd: Etcd,
+}
+
+impl Store {
+    /// Whether calls between two phones are recorded.
+    pub fn records_calls(&self) -> bool {
+        self.protect == Protect::Calls && self.kind != StoreKind::Memory
+    }
+}
+
+/// Which calls go on after a host was killed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Protect {
+    /// All that were answered.
+    #[default]
+    Calls,
+    /// Those in an orbit: for sites whose store cannot follow every call.
+    Parked,
 }
 
 /// The part of `[store]` that belongs to `kind = "etcd"`.

@@ -635,7 +635,7 @@ fn a_shared_store_is_described_in_full() {
         identity: Some((path("fe1.pem"), path("fe1.key"))),
         lease: Duration::from_secs(5),
     };
-    assert_eq!(config.store, Store { kind: StoreKind::Etcd, etcd });
+    assert_eq!(config.store, Store { kind: StoreKind::Etcd, protect: Protect::Calls, etcd });
     let wrong: Vec<String> = config.store_files().iter().map(ToString::to_string).collect();
     assert_eq!(wrong.len(), 3);
     assert!(wrong[0].contains("store.ca: etc/tls/ca.pem cannot be read"), "{wrong:?}");
@@ -669,6 +669,12 @@ fn what_is_wrong_with_a_shared_store_is_said_where_it_stands() {
         expect![[r#"
         etc/switchyard.toml:6:8: store.kind: expected "embedded" or "memory" or "etcd", found "embeded", did you mean embedded?
         etc/switchyard.toml:7:1: store.lease: it belongs to kind = "etcd"; leave it out
+    "#]],
+    );
+    check(
+        &format!("{LEAST}[store]\nprotect = \"call\"\n"),
+        expect![[r#"
+        etc/switchyard.toml:6:11: store.protect: expected "calls" or "parked", found "call", did you mean calls?
     "#]],
     );
     check(

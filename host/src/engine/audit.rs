@@ -9,6 +9,7 @@ impl Engine {
     pub fn audit(&self) -> Vec<String> {
         let mut found = self.calls.audit();
         found.extend(self.orbits.check());
+        found.extend(self.unprotected());
         if self.orbits.leaks(|leg| self.calls.leg(leg).is_some()) > 0 {
             found.push("an orbit holds a leg that has ended".to_owned());
         }

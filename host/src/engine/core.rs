@@ -244,6 +244,11 @@ impl Core {
         self.listener(flow).map_or_else(|| flow.local.to_string(), |listener| listener.advertised.clone())
     }
 
+    /// Whether the flow is one of the addresses we listen on.
+    pub fn listens_on(&self, flow: &Flow) -> bool {
+        self.listener(flow).is_some()
+    }
+
     fn listener(&self, flow: &Flow) -> Option<&Listener> {
         self.identity
             .listeners_of(flow.edge)

@@ -3,6 +3,8 @@
 //! A user's dialogs are the legs between the host and the user's phones, seen from the phone's side: its tags, its
 //! direction, the host's addresses. An orbit's dialog is the waiting call, a group's are the calls that ring its members.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use switchyard_sdk::types::Party;
@@ -80,10 +82,8 @@ impl Engine {
         Some((resource, asked.to_owned()))
     }
 
-    /// Marks what may have changed since the last time, and tells whoever may be told now.
-    pub(super) fn tell_watchers(&mut self) {
-        let users = self.calls.take_touched();
-        let numbers = self.orbits.take_touched();
+    /// Marks what may have changed about these users and numbers, and tells whoever may be told now.
+    pub(super) fn tell_watchers(&mut self, users: BTreeSet<String>, numbers: BTreeSet<String>) {
         if self.notifier.is_empty() {
             return;
         }

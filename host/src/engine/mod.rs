@@ -5,15 +5,17 @@
 //!
 //! Where things are: `dispatch` (SIP to calls), `invite` (where a call goes), `transfer` (REFER and Replaces), `routing`
 //! (names to phones), `place` (whose phones ring, and what follows), `pickup` (who else may have a ringing call), `ask` (what
-//! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `lamp` (what watchers see),
-//! `audit` (what always holds), `admin` (requests of the administrative interface); in a cluster `edge` (whose a message
-//! is), `seat` (whose users are served here) and `fence` (what waits while others may have taken over).
+//! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
+//! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
+//! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
+//! here) and `fence` (what waits while others may have taken over).
 
 pub(crate) mod core;
 pub(crate) mod timers;
 
 mod admin;
 mod admission;
+mod adopt;
 mod ask;
 mod audit;
 mod command;
@@ -27,6 +29,7 @@ mod notice;
 mod output;
 mod pickup;
 mod place;
+mod protect;
 mod record;
 mod routing;
 mod seat;
@@ -131,6 +134,8 @@ pub struct Engine {
     restarts: BTreeMap<LegId, u8>,
     /// Legs made from records, until their phones have answered: leg to orbit.
     restoring: BTreeMap<LegId, record::Restoring>,
+    /// What the store holds of calls that talk.
+    protection: protect::Protection,
     resolving: BTreeMap<QueryId, Resolving>,
     stores: BTreeMap<StoreId, StoreOwner>,
     trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
@@ -228,6 +233,7 @@ impl Engine {
             summons: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restoring: BTreeMap::new(),
+            protection: protect::Protection::default(),
             resolving: BTreeMap::new(),
             stores: BTreeMap::new(),
             trunks,
@@ -238,7 +244,9 @@ impl Engine {
             engine.meet_hosts();
         } else {
             let shared = engine.config.store.kind.is_shared();
-            engine.restore(&snapshot, if shared { Whose::Host } else { Whose::All });
+            let whose = if shared { Whose::Host } else { Whose::All };
+            engine.restore(&snapshot, whose);
+            engine.adopt_calls(&snapshot, whose);
             let expired = engine.notifier.load(&mut engine.core, &snapshot, |_, _| true);
             engine.write_behind(expired);
         }
@@ -307,6 +315,8 @@ impl Engine {
                 }
                 Timer::LampCheck => self.check_lamps(),
                 Timer::Seats => self.look_at_seats(),
+                // It is done whenever all else has been.
+                Timer::RecordCalls => {}
                 other => self.calls.on_timer(&mut self.core, other),
             }
             self.settle();
@@ -398,7 +408,10 @@ impl Engine {
                 break;
             }
         }
-        self.tell_watchers();
+        let touched = self.calls.take_touched();
+        let numbers = self.orbits.take_touched();
+        self.protect(&touched.legs, &numbers);
+        self.tell_watchers(touched.users, numbers);
     }
 
     fn replace_policies(&mut self, bundle: Arc<Bundle>) {

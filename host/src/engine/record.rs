@@ -42,6 +42,8 @@ pub(super) enum StoreOwner {
         /// The pool.
         pool: String,
     },
+    /// The records of calls.
+    Calls,
     /// Nobody: written behind.
     Nobody,
 }
@@ -100,6 +102,7 @@ impl Engine {
             }
             StoreOwner::Seat { pool, pass } => self.seat_answered(pool, &pass, result),
             StoreOwner::Taken { .. } => {}
+            StoreOwner::Calls => self.calls_stored(result),
             StoreOwner::Nobody => {
                 if let Err(error) = result {
                     let detail = serde_json::json!({ "error": error.to_string() });
@@ -142,7 +145,8 @@ impl Engine {
                 self.orbits.forget(self.core.now, &number);
                 continue;
             }
-            let (leg, _) = self.calls.restore(&mut self.core, facts, playlist(&call));
+            let trunk = self.trunk_of(&facts);
+            let (leg, _) = self.calls.restore(&mut self.core, facts, trunk, playlist(&call));
             // The next restart must go on from the CSeq this one uses.
             if let Some(facts) = self.leg_facts(leg) {
                 self.orbits.restoring(self.core.now, &number, facts);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
 use switchyard_sdk::types::{LegId, Party};
 
 use super::dispatch::Sender;
+use super::timers::Timer;
 use super::{Engine, Output, QueryId};
 use crate::call::{Candidate, Headers, Origin, Rejection, Ringing, Trunk};
 use crate::config;
@@ -15,6 +17,10 @@ use crate::net::{Flow, HostName, Protocol};
 use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
 use crate::sip::{self, Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
+
+/// How long after a REGISTER its phone is asked about calls it has not been heard in since a restart: the answer to
+/// the REGISTER goes first.
+const ASK_AFTER_REGISTER: Duration = Duration::from_millis(500);
 
 /// Where a call goes.
 pub(super) enum Destination {
@@ -247,6 +253,9 @@ impl Engine {
         for (leg, flow) in moved {
             if let Some(leg) = self.calls.leg_mut(leg) {
                 leg.dialog.flow = flow;
+                if leg.unheard {
+                    self.core.after(Timer::Refresh(leg.id), ASK_AFTER_REGISTER);
+                }
             }
         }
         let moved = before.iter().filter_map(|(device, old)| Some((*old, *after.get(device)?)));

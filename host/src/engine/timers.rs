@@ -54,6 +54,8 @@ pub enum Timer {
     LampCheck,
     /// …take the seat of a pool that nobody serves.
     Seats,
+    /// …write down the calls that have changed again soon after they were written.
+    RecordCalls,
 }
 
 /// The engine's own wake-ups; transactions, registrar and orbits keep theirs.

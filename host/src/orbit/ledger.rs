@@ -107,6 +107,11 @@ impl Ledger {
         self.fence.epoch(pool)
     }
 
+    /// What a write that concerns a pool expects, if this host may write.
+    pub(super) fn expectations(&self, pool: &str) -> Option<[(String, Expect); 2]> {
+        self.fence.expectations(pool)
+    }
+
     /// The host lives, or not. What happened to its records while it did not is read before anything is written.
     pub(super) fn set_standing(&mut self, now: Now, standing: Standing) {
         self.fence.set_standing(standing);

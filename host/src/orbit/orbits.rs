@@ -15,7 +15,7 @@ use super::number::Number;
 use super::occupant::{Occupant, State};
 use super::ranges::Ranges;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
-use crate::store::{Outcome, Standing, StoreError, Transaction};
+use crate::store::{Expect, Outcome, Standing, StoreError, Transaction};
 use crate::time::{Instant, Now};
 use crate::tracked::Tracked;
 
@@ -290,6 +290,12 @@ impl Orbits {
                 self.event("orbit.record_lost", Some(refusal.code), &number.to_string(), detail);
             }
         }
+    }
+
+    /// What any write of this host about a pool's calls expects: that the host still lives, and serves the pool. `None`
+    /// while it has lapsed.
+    pub fn expectations(&self, pool: &str) -> Option<[(String, Expect); 2]> {
+        self.ledger.expectations(pool)
     }
 
     /// How this host stands with the store. While it has lapsed nothing is stored and no claim is decided; what waits

@@ -34,6 +34,8 @@ pub enum Key {
     Binding(String, String),
     /// `orbit/NUMBER`: a parked call.
     Orbit(String),
+    /// `call/POOL/ID`: two legs that talk to each other.
+    Call(String, String),
     /// `lamp/WATCHER/ID`: a subscription to somebody's dialogs.
     Lamp(String, String),
 }
@@ -57,6 +59,7 @@ impl Key {
             ("user", None) => Some(Key::User(name)),
             ("orbit", None) => Some(Key::Orbit(name)),
             ("binding", Some(Some(id))) => Some(Key::Binding(name, id)),
+            ("call", Some(Some(id))) => Some(Key::Call(name, id)),
             ("lamp", Some(Some(id))) => Some(Key::Lamp(name, id)),
             _ => None,
         }
@@ -109,6 +112,16 @@ pub fn orbit_key(number: &str) -> String {
     format!("{ROOT}orbit/{}", encode(number))
 }
 
+/// The key of a call whose owner is at home in `pool`.
+pub fn call_key(pool: &str, id: &str) -> String {
+    format!("{}{}/{}", calls_prefix(), encode(pool), encode(id))
+}
+
+/// The prefix of all calls.
+pub fn calls_prefix() -> String {
+    format!("{ROOT}call/")
+}
+
 /// The key of a pool.
 pub fn pool_key(name: &str) -> String {
     format!("{ROOT}pool/{}", encode(name))
@@ -150,6 +163,8 @@ mod tests {
         assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
         assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
         assert_eq!(Key::parse(&lamp_key("bob", "7")), Some(Key::Lamp("bob".into(), "7".into())));
+        assert_eq!(Key::parse(&call_key("east", "a/1")), Some(Key::Call("east".into(), "a/1".into())));
+        assert!(call_key("east", "1").starts_with(&calls_prefix()));
         assert!(binding_key("bob", "1").starts_with(&bindings_prefix("bob")));
     }
 

@@ -7,6 +7,7 @@ use switchyard_host::sip::Name;
 use switchyard_host::store::Operation;
 
 use super::super::coverage::side;
+use super::super::invariants;
 use super::super::script::{Act, Calling, Change, GROUPS, Manner, PHONES, POLICIES, Place, USERS, Watched};
 use super::{Page, Run};
 use crate::harness::{CallId, Phone};
@@ -224,9 +225,13 @@ impl Run {
             }
             Act::Crash { down } => {
                 self.fault("crash");
+                let talking = invariants::recorded(&self.world);
                 self.world.kill_host();
                 self.world.run_for(down);
                 self.world.start_host();
+                if let Err(what) = invariants::taken_up(&mut self.world, &talking) {
+                    self.world.broken.get_or_insert(what);
+                }
             }
             Act::Clock { ms } => {
                 self.fault("clock");

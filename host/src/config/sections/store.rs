@@ -11,6 +11,9 @@ const STORES: &[(&str, StoreKind)] = &[
     ("etcd", StoreKind::Etcd),
 ];
 
+/// What outlives the process.
+const PROTECTED: &[(&str, Protect)] = &[("calls", Protect::Calls), ("parked", Protect::Parked)];
+
 /// `http://10.0.0.1:2379`: a scheme, a host, a port and nothing behind.
 fn endpoint(text: &str) -> Result<String, String> {
     let expected = || format!("expected an address such as \"http://10.0.0.1:2379\", found {text:?}");
@@ -31,6 +34,7 @@ impl Reader {
     const OF_ETCD: [&str; 5] = ["endpoints", "ca", "cert", "key", "lease"];
 
     pub(super) fn store(&mut self, section: &mut Section<'_, '_>) -> Store {
+        let protect = section.word("protect", PROTECTED).unwrap_or_default();
         // Said rather than "unknown": whoever asks for it has read of it.
         let absent = cfg!(not(feature = "etcd"))
             && section.text("kind", "a kind of store").is_some_and(|kind| kind.get_ref() == "etcd");
@@ -39,14 +43,14 @@ impl Reader {
             for key in Self::OF_ETCD {
                 section.ignore(key);
             }
-            return Store { kind: StoreKind::Embedded, etcd: Etcd::default() };
+            return Store { kind: StoreKind::Embedded, protect, etcd: Etcd::default() };
         }
         let kind = section.word("kind", STORES).unwrap_or(StoreKind::Embedded);
         if kind != StoreKind::Etcd {
             for key in Self::OF_ETCD {
                 section.unexpected(key, "it belongs to kind = \"etcd\"; leave it out");
             }
-            return Store { kind, etcd: Etcd::default() };
+            return Store { kind, protect, etcd: Etcd::default() };
         }
         let lease = section.duration("lease", LEASE_SHORTEST..=LEASE_LONGEST, Etcd::LEASE);
         let expected = "a list of addresses such as \"http://10.0.0.1:2379\"";
@@ -72,6 +76,7 @@ impl Reader {
             }
         }
         let path = |file: Option<(Span, PathBuf)>| file.map(|(_, path)| path);
-        Store { kind, etcd: Etcd { endpoints, ca: path(ca), identity: path(cert).zip(path(key)), lease } }
+        let etcd = Etcd { endpoints, ca: path(ca), identity: path(cert).zip(path(key)), lease };
+        Store { kind, protect, etcd }
     }
 }

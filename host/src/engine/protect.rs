@@ -1,0 +1,383 @@
+//! Calls that outlive the process: what the store is told of every confirmed call (design.md §8).
+//!
+//! A call is recorded under `call/POOL/ID` from its answer to its end. Records are written behind the calls: nobody ever
+//! waits for one, a call is written at most twice a second after the first time, and one batch at a time goes to the store, so
+//! that a slow store makes batches larger rather than many. What begins to change a call (a hold, a transfer, a park)
+//! first marks its record as unsettled: should it never come to its end, both phones are told again of each other as
+//! they were before. A call in an orbit has its `orbit/` record instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use switchyard_sdk::types::LegId;
+
+use super::Engine;
+use super::record::StoreOwner;
+use super::timers::Timer;
+use crate::call::{Leg, LegFacts, Peer, State};
+use crate::store::keys::{Key, call_key};
+use crate::store::{Durability, Expect, OPERATIONS_MAX, Operation, Outcome, StoreError, Transaction};
+use crate::time::Instant;
+
+/// The pause between two writes of one call.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The pause after a write that failed. Calls that end meanwhile and were never written cost nothing.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What a record holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CallRecord {
+    /// Whose call it is.
+    pub host: String,
+    /// Two legs that talk to each other, or one whose peer has left and that waits for another.
+    pub legs: Vec<LegFacts>,
+    /// Something was under way: what the two phones know of each other may be something else than stands here.
+    #[serde(default)]
+    pub unsettled: bool,
+}
+
+/// Which calls the store holds, and which it is to hold.
+#[derive(Debug, Default)]
+pub(super) struct Protection {
+    /// By the first of their legs.
+    entries: BTreeMap<LegId, Entry>,
+    /// Under which first leg a leg is recorded.
+    first_of: BTreeMap<LegId, LegId>,
+    /// What may have changed, and when it may be written.
+    due: BTreeSet<(Instant, LegId)>,
+    /// Keys of records whose calls are over, or parked.
+    gone: BTreeSet<String>,
+    under_way: Option<Batch>,
+    /// Until then the store is left alone: it has just failed.
+    rests_until: Option<Instant>,
+}
+
+/// What is known of one record.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The other leg; none for a leg that waits.
+    second: Option<LegId>,
+    /// Where it is, or may be, in the store.
+    key: Option<String>,
+    /// A hash of what is stored, if that is known.
+    stored: Option<u64>,
+    /// Whether the record says that nothing is under way.
+    settled: bool,
+    /// When it was last written, settled or not.
+    written: [Option<Instant>; 2],
+    /// Its place in `due`.
+    due: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    puts: Vec<LegId>,
+    deletes: Vec<String>,
+}
+
+impl Protection {
+    /// The call of these legs is to be recorded as it is now, and no other call of theirs.
+    fn keep(&mut self, now: Instant, first: LegId, second: Option<LegId>, settled: bool) {
+        for leg in [Some(first), second].into_iter().flatten() {
+            if self.call_of(leg).is_some_and(|call| call != (first, second)) {
+                self.drop_call_of(leg);
+            }
+            self.first_of.insert(leg, first);
+        }
+        let entry = self.entries.entry(first).or_default();
+        entry.second = second;
+        let at = match entry.written[usize::from(settled)] {
+            // A record that has become wrong is not left to stand for a second.
+            Some(_) if entry.settled && !settled => now,
+            Some(written) => now.max(written + AGAIN_AFTER),
+            None => now,
+        };
+        if let Some(due) = entry.due.replace(at) {
+            self.due.remove(&(due, first));
+        }
+        self.due.insert((at, first));
+    }
+
+    /// The recorded call a leg belongs to.
+    fn call_of(&self, leg: LegId) -> Option<(LegId, Option<LegId>)> {
+        let first = *self.first_of.get(&leg)?;
+        Some((first, self.entries.get(&first)?.second))
+    }
+
+    /// The recorded call of a leg is over; the other leg it had.
+    fn drop_call_of(&mut self, leg: LegId) -> Option<LegId> {
+        let first = *self.first_of.get(&leg)?;
+        let entry = self.entries.remove(&first)?;
+        for leg in [Some(first), entry.second].into_iter().flatten() {
+            self.first_of.remove(&leg);
+        }
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, first));
+        }
+        self.gone.extend(entry.key);
+        if leg == first { entry.second } else { Some(first) }
+    }
+
+    /// A record that stands in the store already, as one with nothing but its key.
+    pub(super) fn found(&mut self, now: Instant, key: &str, first: LegId, second: Option<LegId>) {
+        self.keep(now, first, second, true);
+        if let Some(entry) = self.entries.get_mut(&first) {
+            entry.key = Some(key.to_owned());
+        }
+    }
+
+    /// A record that nobody needs.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.gone.insert(key.to_owned());
+    }
+
+    /// The next call to be looked at.
+    fn pop_due(&mut self, now: Instant) -> Option<LegId> {
+        let (_, first) = *self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first();
+        if let Some(entry) = self.entries.get_mut(&first) {
+            entry.due = None;
+        }
+        Some(first)
+    }
+
+    /// When there is something to write, if the store is at rest.
+    fn next(&self) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let soonest = if self.gone.is_empty() { self.due.first()?.0 } else { Instant::ZERO };
+        Some(soonest.max(self.rests_until.unwrap_or(Instant::ZERO)))
+    }
+}
+
+impl Engine {
+    /// Sees to it that the store learns what has become of these legs, and of the calls in these orbits.
+    pub(super) fn protect(&mut self, legs: &BTreeSet<LegId>, numbers: &BTreeSet<String>) {
+        if self.config.store.records_calls() {
+            for leg in legs {
+                self.protect_leg(*leg);
+            }
+            for number in numbers {
+                if let Some(leg) = self.orbits.occupant(number).and_then(|occupant| occupant.leg) {
+                    self.protect_leg(leg);
+                }
+            }
+        }
+        self.write_calls();
+    }
+
+    fn protect_leg(&mut self, id: LegId) {
+        let Some(leg) = self.calls.leg(id).filter(|leg| leg.state == State::Confirmed) else {
+            return self.unprotect(id);
+        };
+        if let Peer::Leg(peer) = leg.peer {
+            let talks = |peer: &Leg| peer.state == State::Confirmed && peer.peer == Peer::Leg(id);
+            if self.calls.leg(peer).is_some_and(talks) {
+                self.protect_call(id.min(peer), Some(id.max(peer)));
+            }
+            return;
+        }
+        let in_orbit = self.restoring.contains_key(&id)
+            || self.orbits.orbit_of(id).is_some_and(|occupant| occupant.resume().is_some());
+        if in_orbit {
+            return self.unprotect(id);
+        }
+        match self.protection.call_of(id) {
+            // Parted, and nobody knows yet for how long: a park under way, say.
+            Some((first, Some(second))) => self.protect_call(first, Some(second)),
+            Some((_, None)) | None if self.waits(id) => self.protect_call(id, None),
+            Some((_, None)) => self.unprotect(id),
+            None => {}
+        }
+    }
+
+    fn protect_call(&mut self, first: LegId, second: Option<LegId>) {
+        let settled = self.is_settled(first, second);
+        self.protection.keep(self.core.now.instant, first, second, settled);
+    }
+
+    /// Whether what these legs' phones know of each other is what a record would say now.
+    fn is_settled(&self, first: LegId, second: Option<LegId>) -> bool {
+        let together = second.is_none() || self.calls.peer_of(first) == second;
+        together && [Some(first), second].into_iter().flatten().all(|leg| self.calls.is_settled(leg))
+    }
+
+    /// The call of a leg is over, or parked. Its other leg may wait for somebody else.
+    fn unprotect(&mut self, id: LegId) {
+        if let Some(other) = self.protection.drop_call_of(id)
+            && self.waits(other)
+        {
+            self.protect_call(other, None);
+        }
+    }
+
+    /// Whether a leg has nobody on its other side but somebody who could be rung for it.
+    fn waits(&self, id: LegId) -> bool {
+        self.calls.leg(id).is_some_and(|leg| {
+            leg.state == State::Confirmed
+                && !matches!(leg.peer, Peer::Leg(_))
+                && leg.brought_by.is_some()
+                && leg.parked_in.is_none()
+                && leg.twin.is_none()
+                && self.orbits.orbit_of(id).is_none()
+                && self.core.timers.when(Timer::Clear(id)).is_none()
+        })
+    }
+
+    /// Writes what is due, if the store has answered all it was told of calls.
+    fn write_calls(&mut self) {
+        let now = self.core.now.instant;
+        let ready = self.protection.next().is_some_and(|at| at <= now);
+        if ready && self.orbits.is_live() {
+            self.protection.rests_until = None;
+            let mut batch = Batch::default();
+            let mut operations = Vec::new();
+            while operations.len() < OPERATIONS_MAX
+                && let Some(first) = self.protection.pop_due(now)
+            {
+                if let Some((key, value)) = self.call_to_write(first) {
+                    self.protection.gone.remove(&key);
+                    operations.push(Operation::Put { key, value });
+                    batch.puts.push(first);
+                }
+            }
+            while operations.len() < OPERATIONS_MAX
+                && let Some(key) = self.protection.gone.pop_first()
+            {
+                // What belongs to a pool that others serve now is theirs to remove.
+                if pool_of(&key).is_some_and(|pool| self.serves(&pool)) {
+                    operations.push(Operation::Delete { key: key.clone() });
+                    batch.deletes.push(key);
+                }
+            }
+            if !operations.is_empty() {
+                self.protection.under_way = Some(batch);
+                let expect = self.expected_by(&operations);
+                let transaction = Transaction { expect, operations, durability: Durability::Relaxed };
+                self.write(transaction, StoreOwner::Calls);
+            }
+        }
+        match self.protection.next() {
+            // A host that has lapsed writes when it is live again.
+            Some(at) if self.orbits.is_live() => {
+                if self.core.timers.when(Timer::RecordCalls) != Some(at) {
+                    self.core.timers.set(Timer::RecordCalls, at);
+                }
+            }
+            Some(_) | None => self.core.timers.cancel(Timer::RecordCalls),
+        }
+    }
+
+    /// Key and value of a call's record, unless they stand in the store. A new call waits until it is settled: what
+    /// brings that about touches its legs.
+    fn call_to_write(&mut self, first: LegId) -> Option<(String, Bytes)> {
+        let now = self.core.now.instant;
+        let (_, second) = self.protection.call_of(first)?;
+        let settled = self.is_settled(first, second);
+        if !settled && self.protection.entries.get(&first)?.key.is_none() {
+            return None;
+        }
+        let legs = [Some(first), second].into_iter().flatten();
+        let record = CallRecord {
+            host: self.config.host.name.clone(),
+            unsettled: !settled,
+            legs: legs.filter_map(|leg| self.calls.facts(leg)).collect(),
+        };
+        let value = serde_json::to_vec(&record).ok()?;
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        let hash = Some(hasher.finish());
+        let key = self.key_of(&record)?;
+        let entry = self.protection.entries.get_mut(&first)?;
+        if entry.stored == hash {
+            return None;
+        }
+        entry.stored = hash;
+        entry.settled = settled;
+        entry.written[usize::from(settled)] = Some(now);
+        Some((entry.key.get_or_insert(key).clone(), value.into()))
+    }
+
+    /// That this host still lives, and still serves the pools of these calls.
+    fn expected_by(&self, operations: &[Operation]) -> Vec<(String, Expect)> {
+        let pools = operations.iter().filter_map(|operation| {
+            let (Operation::Put { key, .. } | Operation::Delete { key }) = operation;
+            pool_of(key)
+        });
+        let pools: BTreeSet<String> = pools.collect();
+        let expected: BTreeMap<String, Expect> =
+            pools.iter().filter_map(|pool| self.orbits.expectations(pool)).flatten().collect();
+        expected.into_iter().collect()
+    }
+
+    /// A call belongs to its caller's pool, if that is served here, a stranger's to its callee's. Its name is the local tag of its first leg,
+    /// which never comes again.
+    fn key_of(&self, record: &CallRecord) -> Option<String> {
+        let caller_first = record.legs.iter().filter(|leg| !leg.rung).chain(&record.legs);
+        let pool = caller_first.filter_map(|leg| leg.party.pool.as_deref()).find(|pool| self.serves(pool));
+        let id = &record.legs.first()?.dialog.local_tag;
+        Some(call_key(pool.unwrap_or(&self.config.host.pool), id))
+    }
+
+    /// The store has answered a batch.
+    pub(super) fn calls_stored(&mut self, result: Result<Outcome, StoreError>) {
+        let now = self.core.now.instant;
+        let Some(batch) = self.protection.under_way.take() else { return };
+        let why = match result {
+            Ok(Outcome::Committed { .. }) => return,
+            Ok(Outcome::Conflict { .. }) => "this host does not count as alive".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.core.event("store.failed", Some(35105), None, serde_json::json!({ "error": why }));
+        self.protection.rests_until = Some(now + RETRY_AFTER);
+        self.protection.gone.extend(batch.deletes);
+        for first in batch.puts {
+            if let Some(entry) = self.protection.entries.get_mut(&first) {
+                entry.stored = None;
+                let second = entry.second;
+                self.protect_call(first, second);
+            }
+        }
+    }
+
+    /// Calls that are up and would be lost with this process although nothing keeps them from being recorded, and
+    /// records of calls that are over; each in words.
+    pub(super) fn unprotected(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if !self.config.store.records_calls() {
+            return found;
+        }
+        for leg in self.calls.legs().filter(|leg| leg.state == State::Confirmed) {
+            let talks = |peer: LegId| self.calls.leg(peer).is_some_and(|peer| peer.state == State::Confirmed);
+            if let Peer::Leg(peer) = leg.peer
+                && talks(peer)
+                && self.protection.call_of(leg.id) != Some((leg.id.min(peer), Some(leg.id.max(peer))))
+            {
+                found.push(format!("leg {} talks, and nobody records it", leg.id.0));
+            }
+        }
+        for (first, entry) in &self.protection.entries {
+            if [Some(*first), entry.second].into_iter().flatten().any(|leg| self.calls.leg(leg).is_none()) {
+                found.push(format!("the call of leg {} is over, and still recorded", first.0));
+            }
+            let stands = entry.stored.is_some() && entry.settled;
+            if !stands && entry.due.is_none() && self.is_settled(*first, entry.second) {
+                found.push(format!("the call of leg {} is not recorded as it is", first.0));
+            }
+        }
+        found
+    }
+}
+
+/// Under which pool a call is recorded.
+fn pool_of(key: &str) -> Option<String> {
+    match Key::parse(key)? {
+        Key::Call(pool, _) => Some(pool),
+        _ => None,
+    }
+}
