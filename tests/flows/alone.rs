@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchyard_host::orbit::remove_operation;
 use switchyard_host::sip::Status;
 
 use crate::harness::{OnRing, StoreDoes, World};
@@ -199,4 +200,41 @@ fn who_is_being_transferred_cannot_park_her_transferor() {
     world.act(dave, |phone| phone.refuse(rung, Status::BUSY_HERE));
     world.run_for(second() * 5);
     assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
+}
+
+/// The range of an orbit is taken away while a call waits there, and the host restarts: nobody looks after the orbit any
+/// more, so the parker is rung for her.
+#[test]
+fn a_call_whose_range_was_removed_is_rung_back_after_a_restart() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:7001@example.test"));
+    world.run_for(second() * 4);
+    world.write_record(remove_operation("east-park"));
+    world.run_for(second());
+    assert_eq!(world.occupants(), [("7001".to_owned(), "parked".to_owned())], "as long as the host lives");
+    world.kill_host();
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.start_host();
+    world.run_for(second() * 5);
+    let back = world.phones[bob].last();
+    assert!(back != b && world.phones[bob].call(back).up && world.phones[alice].call(a).up);
+    assert!(world.occupants().is_empty());
+}
+
+/// She asked for an offer, got one, and acknowledged it without an answer: there is no session, and so no call.
+#[test]
+fn a_caller_who_never_describes_her_session_is_hung_up() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.phones[alice].bare_ack = true;
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    let a = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], false));
+    world.run_for(second() * 3);
+    let b = world.phones[bob].last();
+    assert!(world.phones[bob].call(b).ack.as_ref().unwrap().sdp().is_some(), "his offer has an answer");
+    assert!(world.phones[alice].call(a).over && world.phones[bob].call(b).over);
+    world.run_for(second() * 40);
+    assert!(world.alive().is_empty(), "{:?}", world.alive());
 }

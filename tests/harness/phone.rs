@@ -146,6 +146,8 @@ pub struct Phone {
     pub media_port: u16,
     /// Its 2xx to an INVITE it has answered in a reliable provisional response describes nothing.
     pub bare_answer: bool,
+    /// It acknowledges an offer and does not answer it.
+    pub bare_ack: bool,
     /// It hangs up as soon as its REFER is answered 202.
     pub bye_on_accepted: bool,
     /// It has session timers, and this side is to refresh; none: it knows nothing of them.
@@ -213,6 +215,7 @@ impl Phone {
             held_updates: Vec::new(),
             media_port: 20_000 + u16::from(number),
             bare_answer: false,
+            bare_ack: false,
             bye_on_accepted: false,
             keeps_time: None,
             calls: Vec::new(),

@@ -35,6 +35,9 @@ pub struct Watch {
     cseq: u32,
     call_id: String,
     tag: String,
+    /// The tag of the one that notifies. A SUBSCRIBE that a restarted host hears again makes a second subscription, which
+    /// this phone does not want (RFC 6665 §4.1.2.4).
+    notifier: Option<String>,
 }
 
 /// How a phone asks.
@@ -195,7 +198,9 @@ impl Phone {
         if let Some(dialog) = watch.dialog.as_mut() {
             // The one with credentials was a request later.
             dialog.local_cseq = dialog.local_cseq.max(request.cseq().number);
-        } else if response.status().is_some_and(Status::is_success) {
+        } else if response.status().is_some_and(Status::is_success)
+            && watch.notifier.as_deref().is_none_or(|tag| response.to_tag() == Some(tag))
+        {
             watch.dialog = Some(Dialog::uac(request, response, flow));
         }
     }
@@ -206,6 +211,9 @@ impl Phone {
             watch.call_id == request.call_id() && request.to_tag() == Some(watch.tag.as_str())
         };
         let watch = self.watches.iter_mut().find(mine)?;
+        if watch.notifier.get_or_insert(request.from_tag().to_owned()) != request.from_tag() {
+            return Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST);
+        }
         if !watch.refuse.is_empty() {
             return Some(watch.refuse.remove(0));
         }

@@ -35,7 +35,7 @@ const RULES: [&str; 11] = [
 ];
 
 /// Reasons that need something to have gone wrong.
-const TROUBLE: [&str; 12] = [
+const TROUBLE: [&str; 13] = [
     "the session timer expired",
     "the refresh was not answered",
     "the phone does not know the call",
@@ -46,6 +46,8 @@ const TROUBLE: [&str; 12] = [
     "no ACK",
     "the feature failed",
     "the park service failed",
+    // The range was removed while the call waited, the host restarted, and no phone of the parker is there.
+    "no plugin handles this orbit",
     "the transfer was refused",
     "the transfer failed",
 ];

@@ -250,6 +250,11 @@ impl Calls {
             } else {
                 self.on_ack_answer(cx, id, request.sdp());
             }
+            // A call that never had a session is none.
+            if self.legs.get(&id).is_some_and(|leg| leg.negotiation.remote().is_none()) {
+                let why = "No usable session description";
+                self.release(cx, id, &Rejection::because(Status::NOT_ACCEPTABLE_HERE, why));
+            }
         }
         self.advance_queue(cx);
     }

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use switchyard_sdk::types::LegId;
+use switchyard_sdk::types::{Code, LegId, Refusal};
 
 use super::command::background;
 use super::timers::Timer;
 use super::{AdminId, Engine, Output, StoreId};
 use crate::admin::Refused;
-use crate::call::{Done, Failed, LegFacts, Origin, Rejection};
+use crate::call::{Done, Failed, LegFacts, Origin};
 use crate::media::Playlist;
 use crate::orbit::{RestoredCall, Whose};
-use crate::sip::Status;
 use crate::store::{
     Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
 };
@@ -198,12 +197,12 @@ impl Engine {
                 let why = "no plugin handles this orbit any more";
                 let detail = serde_json::json!({ "number": number, "reason": why });
                 self.core.event("park.lost", None, None, detail);
+                let parker = call.resume(leg).parker;
                 self.orbits.forget(self.core.now, &number);
-                self.calls.release(
-                    &mut self.core,
-                    leg,
-                    &Rejection::because(Status::TEMPORARILY_UNAVAILABLE, why),
-                );
+                if let Some(waiting) = self.calls.leg_mut(leg) {
+                    waiting.brought_by = Some(parker);
+                }
+                self.ring_back_or_release(leg, &Refusal::new(Code::GENERAL, why));
             }
         }
     }

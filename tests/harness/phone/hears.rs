@@ -316,9 +316,9 @@ impl Phone {
         let call = &self.calls[id.0];
         let offerless = match call.reinvite {
             Some(_) => call.asked_for_offer,
-            None => call.invite.sdp().is_none() && response.cseq().number <= 2,
+            None => call.invite.sdp().is_none() && response.cseq().number == call.invite.cseq().number,
         };
-        let body = offerless.then(|| self.sdp(answering(response)));
+        let body = (offerless && !self.bare_ack).then(|| self.sdp(answering(response)));
         let (flow, by) = (self.flow(), self.address.to_string());
         let Some(dialog) = self.calls[id.0].dialog.as_ref() else { return };
         let mut draft = dialog.ack(response.cseq().number);

@@ -95,8 +95,11 @@ impl Calls {
         {
             // The other side made an offer and must have an answer, even if ours never came: then the one that
             // describes what stood before (RFC 6337 §3.1).
-            let body = sdp.map(|sdp| other.negotiation.answer_of(&sdp));
-            self.send_ack(cx, to, owed.cseq, body);
+            let body = match &sdp {
+                Some(sdp) => other.negotiation.answer_of(sdp),
+                None => other.negotiation.standing_answer(),
+            };
+            self.send_ack(cx, to, owed.cseq, Some(body));
         } else if let (true, Some(to), Some(sdp)) = (answered, peer, sdp)
             && let Some(other) = self.legs.get_mut(&to)
             && other.incoming.is_some()
