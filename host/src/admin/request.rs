@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Secret;
 
 /// One request. The answer is JSON, the shape of which stands at each variant.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// All calls: `[{id, state, since, legs: [{id, user, uri, call_id, state, held}], …}]`.
     Calls,
@@ -63,6 +63,7 @@ pub enum Request {
     /// All users with their bindings: `[{name, extension, display, pool, may_park, …, bindings: [{contact, flow, expires}]}]`.
     Users,
     /// Adds a user. Answer: the user.
+    #[serde(skip)]
     AddUser {
         /// Its name, for good.
         name: String,
@@ -79,6 +80,7 @@ pub enum Request {
         name: String,
     },
     /// Changes a user. Answer: the user.
+    #[serde(skip)]
     SetUser {
         /// Its name.
         name: String,
@@ -119,13 +121,13 @@ pub struct RangeSpec {
 }
 
 /// Why the engine did not do it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Refused {
     /// The HTTP status that fits: 400, 403, 404, 409, 503.
     pub status: u16,
     /// The reason code, if there is one (350xx).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
     /// One or more sentences.
     pub text: String,

@@ -46,6 +46,7 @@ impl Calls {
             | Timer::LampDue(_)
             | Timer::LampExpiry(_)
             | Timer::LampCheck
+            | Timer::Gather(_)
             | Timer::Seats
             | Timer::RecordCalls => {}
         }

@@ -4,6 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::{Refused, Request};
 use crate::net::{ConnectionId, Flow, HostName};
 
 /// The longest frame, in bytes: a SIP message of any size we take, and what is said about it.
@@ -11,8 +12,8 @@ pub const FRAME_MAX: usize = 1 << 20;
 
 /// One thing said by a host to another. On the wire: two lengths of 4 bytes (big-endian), JSON of the first length, SIP of
 /// the second.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
 pub enum Frame {
     /// A message has arrived at a socket of the sender, or of a host the sender has it from: for whom the receiver serves.
     Arrived {
@@ -44,6 +45,20 @@ pub enum Frame {
         /// Which.
         connection: ConnectionId,
     },
+    /// The administrative interface wants to know, or wants done, what the receiver has.
+    Question {
+        /// Comes back with the answer.
+        id: u64,
+        /// What is asked.
+        what: Request,
+    },
+    /// The answer to a question.
+    Answer {
+        /// The question's id.
+        id: u64,
+        /// JSON, or a refusal.
+        answer: Result<serde_json::Value, Refused>,
+    },
     /// From whoever serves one pool to whoever serves another, or the same.
     Between {
         /// The sender's pool.
@@ -73,7 +88,9 @@ impl Frame {
     fn payload(&self) -> &[u8] {
         match self {
             Frame::Arrived { bytes, .. } | Frame::Send { bytes, .. } | Frame::Between { bytes, .. } => bytes,
-            Frame::Unsent { .. } | Frame::Closed { .. } => &[],
+            Frame::Unsent { .. } | Frame::Closed { .. } | Frame::Question { .. } | Frame::Answer { .. } => {
+                &[]
+            }
         }
     }
 
@@ -149,6 +166,11 @@ mod tests {
             Frame::Send { flow: Flow { edge: None, ..flow }, bytes: bytes.clone() },
             Frame::Unsent { flow, reason: "refused".into() },
             Frame::Closed { connection: ConnectionId(7) },
+            Frame::Question { id: 9, what: Request::Hangup { call: 7 } },
+            Frame::Answer {
+                id: 9,
+                answer: Err(Refused { status: 404, code: None, text: "no call 7".into() }),
+            },
             Frame::Between { from: name("east"), to: name("west"), passed_on: false, bytes },
         ]
     }

@@ -9,6 +9,9 @@ const CODE: usize = 6;
 /// Of the chance that follows the mark, in tags and in branches alike.
 const CHANCE: usize = 16;
 
+/// Numbers a host may give in one life: 2^28, of the 2^53 that are exact in JSON.
+const ID_BITS: u32 = 28;
+
 /// A host, or a pool, in few letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Code([u8; CODE]);
@@ -23,6 +26,16 @@ impl Code {
         let mut code = [0; CODE];
         code.copy_from_slice(text.as_bytes());
         Self(code)
+    }
+
+    /// The first of the numbers with which a host names its legs: no other host gives the same, and all are exact in JSON.
+    pub fn first_id(&self) -> u64 {
+        u64::from_str_radix(self.as_str(), 16).unwrap_or_default() << ID_BITS
+    }
+
+    /// The host that gave a number; `None` for one of a host alone.
+    pub fn of_id(id: u64) -> Option<Self> {
+        Self::read(&format!("{:06x}", id >> ID_BITS)).filter(|_| id >> ID_BITS != 0)
     }
 
     fn as_str(&self) -> &str {
@@ -79,6 +92,9 @@ mod tests {
         let tag = format!("{}{:016x}", mark.text(), 7);
         assert_eq!(Mark::of_tag(&tag), Some(mark));
         assert_eq!(Mark::of_branch(&format!("z9hG4bK2a.{tag}")), Some(mark));
+        assert_eq!(Code::of_id(mark.host.first_id() + 77), Some(mark.host));
+        assert_eq!(Code::of_id(77), None);
+        assert!(mark.host.first_id() < 1 << 52);
         assert_ne!(mark.host, Mark::of("fe2", "east").host);
         for foreign in
             ["", "0123456789abcdef", "not-hexadecimal-but-as-long!", "é123456789012345678901234567"]

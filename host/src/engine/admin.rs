@@ -20,6 +20,9 @@ use crate::store::{Change, Durability, Expect, Operation, Record, Transaction};
 
 impl Engine {
     pub(super) fn administer(&mut self, request: AdminId, what: Request) {
+        if self.ask_elsewhere(request, &what) {
+            return;
+        }
         let answer = match what {
             Request::Calls => Ok(self.list_calls()),
             Request::Hangup { call } => self.hang_up_call(call),
@@ -122,7 +125,7 @@ impl Engine {
         self.write(transaction, StoreOwner::Admin { request, answer, change });
     }
 
-    fn list_calls(&self) -> Value {
+    pub(super) fn list_calls(&self) -> Value {
         let mut calls: BTreeMap<u64, Vec<&Leg>> = BTreeMap::new();
         for leg in self.calls.legs() {
             calls.entry(leg.call).or_default().push(leg);
@@ -291,7 +294,7 @@ impl Engine {
     }
 
     /// The calls that ring at users, the longest first.
-    fn list_ringing(&self, group: Option<&str>) -> Value {
+    pub(super) fn list_ringing(&self, group: Option<&str>) -> Value {
         let mut calls: Vec<_> = match group {
             Some(group) => self.orbits.ringing_in(group),
             None => self.orbits.ringing().collect(),
@@ -348,7 +351,7 @@ impl Engine {
     }
 
     /// Every call in an orbit. One for which phones ring tells of that: until they give up is its next step then.
-    fn list_occupants(&self) -> Value {
+    pub(super) fn list_occupants(&self) -> Value {
         let rings: BTreeMap<String, RingsNow> =
             self.calls.rings_for_orbits(&self.core).map(|rings| (rings.number.clone(), rings)).collect();
         let rows = self.orbits.occupants().map(|occupant| {
@@ -382,7 +385,7 @@ impl Engine {
         Ok(crate::orbit::remove_operation(name))
     }
 
-    fn list_users(&self) -> Value {
+    pub(super) fn list_users(&self) -> Value {
         let rows = self.directory.iter().map(|user| {
             let mut row = self.user_row(user);
             let bindings = self.registrar.bindings(self.core.now, &user.name).into_iter().map(|binding| {

@@ -9,6 +9,7 @@ use switchyard_sdk::types::LegId;
 use super::output::{Event, Output};
 use super::timers::{Timer, Timers};
 use crate::call::SubscriptionId;
+use crate::cluster::Code;
 use crate::net::{Flow, HostName, Listener, Protocol};
 use crate::notifier::LampId;
 use crate::sip::{ClientId, Draft, Message, Name, ServerId, Status, Transactions, Uri, too_big_for_udp};
@@ -100,6 +101,8 @@ pub const SUPPORTED: &str = "replaces, timer, norefersub, path, outbound";
 impl Core {
     /// A core at `now`.
     pub fn new(now: Now, tx: Transactions, rng: ChaCha12Rng, identity: Identity) -> Self {
+        // So that no two hosts of a cluster name their calls alike.
+        let first_id = if identity.mark.is_empty() { 0 } else { Code::of(&identity.host).first_id() };
         Self {
             now,
             tx,
@@ -108,7 +111,7 @@ impl Core {
             identity,
             out: VecDeque::new(),
             sent: BTreeMap::new(),
-            next_id: 1,
+            next_id: 1 + first_id,
         }
     }
 

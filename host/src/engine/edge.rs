@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::{Engine, Output};
+use crate::admin::Refused;
 use crate::cluster::{Frame, Mark};
 use crate::net::{Flow, HostName, Protocol};
 use crate::sip::{Message, Method, Name, NameAddr, Uri};
@@ -153,8 +154,16 @@ impl Engine {
             Frame::Send { flow, .. } => {
                 self.core.tx.send_failed(self.core.now, Flow { edge: Some(to), ..flow });
             }
+            Frame::Question { id, .. } => {
+                let text = format!("{to} cannot be reached");
+                self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }));
+            }
             // Their senders ask again, or find another way.
-            Frame::Arrived { .. } | Frame::Between { .. } | Frame::Unsent { .. } | Frame::Closed { .. } => {}
+            Frame::Answer { .. }
+            | Frame::Arrived { .. }
+            | Frame::Between { .. }
+            | Frame::Unsent { .. }
+            | Frame::Closed { .. } => {}
         }
     }
 
@@ -176,6 +185,8 @@ impl Engine {
             Frame::Unsent { flow, .. } => {
                 self.core.tx.send_failed(self.core.now, Flow { edge: Some(from), ..flow });
             }
+            Frame::Question { id, what } => self.questioned(from, id, what),
+            Frame::Answer { id, answer } => self.answered_elsewhere(id, answer),
             Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
             Frame::Between { from: pool, to, passed_on, bytes } => {
                 let flow = Flow::to_pool(pool);

@@ -8,7 +8,7 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here) and `fence` (what waits while others may have taken over).
+//! here), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits while others may have taken over).
 
 pub(crate) mod core;
 pub(crate) mod timers;
@@ -21,6 +21,7 @@ mod audit;
 mod command;
 mod dispatch;
 mod edge;
+mod elsewhere;
 mod fence;
 mod input;
 mod invite;
@@ -314,6 +315,7 @@ impl Engine {
                     self.write_behind(writes);
                 }
                 Timer::LampCheck => self.check_lamps(),
+                Timer::Gather(request) => self.gathered(request, true),
                 Timer::Seats => self.look_at_seats(),
                 // It is done whenever all else has been.
                 Timer::RecordCalls => {}
@@ -343,6 +345,11 @@ impl Engine {
             match self.core.poll_output()? {
                 Output::Send { flow, bytes } => {
                     if let Some(output) = self.on_its_way(flow, bytes) {
+                        return Some(output);
+                    }
+                }
+                Output::Admin { request, answer } => {
+                    if let Some(output) = self.answer_for_other(request, answer) {
                         return Some(output);
                     }
                 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
@@ -36,6 +37,8 @@ pub(super) struct Clustered {
     vacant: BTreeMap<String, Instant>,
     /// Something about hosts or seats is new.
     pub(super) changed: bool,
+    /// Questions of the administrative interface between hosts.
+    pub(super) elsewhere: Elsewhere,
     /// Since when this host has no lease.
     pub(super) fenced_since: Option<Instant>,
 }
@@ -50,6 +53,7 @@ impl Clustered {
             taking: BTreeSet::new(),
             vacant: BTreeMap::new(),
             changed: true,
+            elsewhere: Elsewhere::default(),
             fenced_since: None,
         }
     }
@@ -92,6 +96,7 @@ impl Engine {
         cluster.changed = true;
         if let Some(edge) = gone.filter(|edge| *edge != cluster.seats.own()) {
             self.registrar.edge_gone(edge);
+            self.answers_no_more(edge);
         }
         self.meet_hosts();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use switchyard_sdk::types::LegId;
 
+use super::AdminId;
 use crate::call::OpId;
 use crate::notifier::LampId;
 use crate::plugin::Waiter;
@@ -52,6 +53,8 @@ pub enum Timer {
     LampExpiry(LampId),
     /// …compare what watchers were told with the truth.
     LampCheck,
+    /// …answer with what other hosts have said so far.
+    Gather(AdminId),
     /// …take the seat of a pool that nobody serves.
     Seats,
     /// …write down the calls that have changed again soon after they were written.

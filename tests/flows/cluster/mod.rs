@@ -1,5 +1,6 @@
 //! Several hosts: phones at any of them, one that serves each pool, and what becomes of calls when that one dies.
 
+mod admin;
 mod death;
 mod fenced;
 mod pools;

@@ -1,0 +1,200 @@
+//! In a cluster: what the administrative interface asks of this host and others know.
+//!
+//! Lists are gathered from all hosts; what is about one call or orbit goes to the host that has it. A host that does not
+//! answer in time is left out of a list, with an event that says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::timers::Timer;
+use super::{AdminId, Engine, Output};
+use crate::admin::{Refused, Request};
+use crate::cluster::{Code, Frame};
+use crate::net::HostName;
+
+/// How long others may take to say what they have.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Requests on behalf of other hosts have ids from here on.
+const FOREIGN: u64 = 1 << 63;
+
+/// Questions under way between hosts.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// What others ask of us: the request here to who asked and under which id.
+    from_others: BTreeMap<AdminId, (HostName, u64)>,
+    /// What is being gathered from others.
+    gathering: BTreeMap<AdminId, Gathering>,
+    /// What was handed to another host as a whole, by our id for it.
+    handed_on: BTreeMap<u64, (AdminId, HostName)>,
+}
+
+#[derive(Debug)]
+struct Gathering {
+    what: Request,
+    rows: Vec<Value>,
+    missing: BTreeMap<u64, HostName>,
+}
+
+impl Engine {
+    /// Asks other hosts, where they know more. True: the answer comes later.
+    pub(super) fn ask_elsewhere(&mut self, request: AdminId, what: &Request) -> bool {
+        if self.cluster.is_none() || request.0 >= FOREIGN {
+            return false;
+        }
+        if let Some(host) = self.host_concerned(what) {
+            let id = self.core.fresh_id();
+            if let Some(cluster) = &mut self.cluster {
+                cluster.elsewhere.handed_on.insert(id, (request, host));
+            }
+            self.link(host, Frame::Question { id, what: what.clone() });
+            return true;
+        }
+        let Some(rows) = self.own_rows(what) else { return false };
+        let Some(cluster) = &self.cluster else { return false };
+        let own = cluster.seats.own();
+        let others: Vec<HostName> =
+            cluster.seats.hosts().map(|(name, _)| name).filter(|name| *name != own).collect();
+        let missing: BTreeMap<u64, HostName> =
+            others.into_iter().map(|host| (self.core.fresh_id(), host)).collect();
+        let asked: Vec<(u64, HostName)> = missing.iter().map(|(id, host)| (*id, *host)).collect();
+        let gathering = Gathering { what: what.clone(), rows, missing };
+        if let Some(cluster) = &mut self.cluster {
+            cluster.elsewhere.gathering.insert(request, gathering);
+        }
+        self.core.after(Timer::Gather(request), PATIENCE);
+        for (id, host) in asked {
+            self.link(host, Frame::Question { id, what: what.clone() });
+        }
+        self.gathered(request, false);
+        true
+    }
+
+    /// The rows of a list that every host has a part of.
+    fn own_rows(&self, what: &Request) -> Option<Vec<Value>> {
+        let own = self.own_name()?;
+        let rows = match what {
+            Request::Calls => self.list_calls(),
+            Request::Ringing { group } => self.list_ringing(group.as_deref()),
+            Request::Occupants => self.list_occupants(),
+            Request::Users => self.list_users(),
+            _ => return None,
+        };
+        let Value::Array(mut rows) = rows else { return None };
+        for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+            let pool = row.get("pool").and_then(Value::as_str);
+            // Who has nobody to serve knows of no phones.
+            if pool.is_none_or(|pool| self.serves(pool)) {
+                row.insert("host".to_owned(), json!(own));
+            }
+        }
+        Some(rows)
+    }
+
+    /// The other host that has the call or orbit a request is about.
+    fn host_concerned(&self, what: &Request) -> Option<HostName> {
+        let cluster = self.cluster.as_ref()?;
+        let host = match what {
+            Request::Hangup { call } | Request::Park { call, .. } | Request::Pickup { call, .. } => {
+                cluster.seats.by_code(Code::of_id(*call)?)
+            }
+            Request::Retrieve { number, .. } => {
+                let pool = self.orbits.ranges().find(number)?.pool();
+                (!self.serves(pool)).then(|| cluster.seats.holder(pool)).flatten()
+            }
+            _ => None,
+        };
+        host.filter(|host| *host != cluster.seats.own())
+    }
+
+    /// Another host asks.
+    pub(super) fn questioned(&mut self, from: HostName, id: u64, what: Request) {
+        let request = AdminId(FOREIGN | self.core.fresh_id());
+        if let Some(cluster) = &mut self.cluster {
+            cluster.elsewhere.from_others.insert(request, (from, id));
+        }
+        match self.own_rows(&what) {
+            Some(rows) => self.core.emit(Output::Admin { request, answer: Ok(Value::Array(rows)) }),
+            None => self.administer(request, what),
+        }
+    }
+
+    /// Where an answer goes that somebody else asked for.
+    pub(super) fn answer_for_other(
+        &mut self,
+        request: AdminId,
+        answer: Result<Value, Refused>,
+    ) -> Option<Output> {
+        let asked = self.cluster.as_mut().and_then(|cluster| cluster.elsewhere.from_others.remove(&request));
+        let Some((to, id)) = asked else { return Some(Output::Admin { request, answer }) };
+        let (_, host) = self.cluster.as_ref()?.seats.hosts().find(|(name, _)| *name == to)?;
+        Some(Output::Link { to, at: host.identity.link?, frame: Frame::Answer { id, answer } })
+    }
+
+    /// Another host has answered, or could not be asked.
+    pub(super) fn answered_elsewhere(&mut self, id: u64, answer: Result<Value, Refused>) {
+        let Some(cluster) = &mut self.cluster else { return };
+        if let Some((request, _)) = cluster.elsewhere.handed_on.remove(&id) {
+            self.core.emit(Output::Admin { request, answer });
+            return;
+        }
+        let gathering =
+            cluster.elsewhere.gathering.iter_mut().find(|(_, gathering)| gathering.missing.contains_key(&id));
+        let Some((&request, gathering)) = gathering else { return };
+        if let Ok(Value::Array(rows)) = answer {
+            gathering.missing.remove(&id);
+            gathering.rows.extend(rows);
+        }
+        self.gathered(request, false);
+    }
+
+    /// A host is gone: what it was asked, it does not answer.
+    pub(super) fn answers_no_more(&mut self, host: HostName) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let ids: Vec<u64> = cluster
+            .elsewhere
+            .handed_on
+            .iter()
+            .filter(|(_, (_, by))| *by == host)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            let text = format!("{host} is gone, which had it");
+            self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }));
+        }
+    }
+
+    /// Answers with what was gathered, when all is there, or what is there when it is `late`.
+    pub(super) fn gathered(&mut self, request: AdminId, late: bool) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let Some(gathering) = cluster.elsewhere.gathering.get(&request) else { return };
+        if !gathering.missing.is_empty() && !late {
+            return;
+        }
+        let Some(gathering) = cluster.elsewhere.gathering.remove(&request) else { return };
+        self.core.timers.cancel(Timer::Gather(request));
+        let silent: BTreeSet<HostName> = gathering.missing.into_values().collect();
+        if !silent.is_empty() {
+            self.core.event("host.silent", None, None, json!({ "hosts": silent }));
+        }
+        let rows = match gathering.what {
+            Request::Users => users(gathering.rows),
+            _ => gathering.rows,
+        };
+        self.core.emit(Output::Admin { request, answer: Ok(Value::Array(rows)) });
+    }
+}
+
+/// Each user once: as the host has it that serves its pool.
+fn users(rows: Vec<Value>) -> Vec<Value> {
+    let mut by_name: BTreeMap<String, Value> = BTreeMap::new();
+    for row in rows {
+        let name = row["name"].as_str().unwrap_or_default().to_owned();
+        let known = by_name.get(&name);
+        if known.is_none_or(|known| known.get("host").is_none()) {
+            by_name.insert(name, row);
+        }
+    }
+    by_name.into_values().collect()
+}
