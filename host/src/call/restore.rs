@@ -1,19 +1,20 @@
 //! Calls across a restart: what a record must hold of a leg, and how the leg is made again from it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use switchyard_sdk::types::{LegId, Party};
+use switchyard_sdk::types::{Code, LegId, Party};
 
 use super::leg::{Abilities, Leg, Peer, State, Trunk};
 use super::negotiation::Negotiation;
 use super::session_timer::SessionTimer;
-use super::{Calls, OpId, Origin};
+use super::{Calls, Failed, Notice, OpId, Origin};
 use crate::engine::core::Core;
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
-use crate::sip::{Dialog, DialogId};
+use crate::sip::{Dialog, DialogId, Status};
 use crate::time::Utc;
 
 /// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
@@ -165,5 +166,29 @@ impl Calls {
         self.insert(leg);
         self.index(id);
         id
+    }
+
+    /// Forgets confirmed legs without a word to their phones: somebody else serves them from now on, from their records.
+    /// A phone that has asked for a change is told to ask again (491), and then asks there.
+    pub fn put_down(&mut self, cx: &mut Core, legs: &BTreeSet<LegId>) {
+        let over = self.abandon(cx, legs);
+        for id in legs {
+            self.decline_request(cx, *id, Status::REQUEST_PENDING, None);
+            let Some(leg) = self.legs.get_mut(id) else { continue };
+            leg.twin = None;
+            if let Some(client) = leg.client.take() {
+                cx.disown(client);
+            }
+            if matches!(leg.peer, Peer::Leg(peer) if legs.contains(&peer)) {
+                leg.peer = Peer::None;
+            }
+        }
+        for id in legs {
+            self.forget(cx, *id, false, "others serve the call now");
+        }
+        for (origin, leg) in over {
+            let result = Err(Failed::new(Code::LEG_GONE, 0, "others serve the call now"));
+            self.notify(Notice::Finished { origin, leg, result });
+        }
     }
 }

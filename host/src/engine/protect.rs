@@ -324,6 +324,14 @@ impl Engine {
         Some(call_key(pool.unwrap_or(&self.config.host.pool), id))
     }
 
+    /// The legs of the calls recorded under a pool. Calls that nobody has recorded, ringing ones above all, are not among
+    /// them: they go on where they are.
+    pub(super) fn recorded_legs(&self, pool: &str) -> BTreeSet<LegId> {
+        let of_pool = |entry: &Entry| entry.key.as_deref().and_then(pool_of).as_deref() == Some(pool);
+        let calls = self.protection.entries.iter().filter(|(_, entry)| of_pool(entry));
+        calls.flat_map(|(first, entry)| [Some(*first), entry.second]).flatten().collect()
+    }
+
     /// The store has answered a batch.
     pub(super) fn calls_stored(&mut self, result: Result<Outcome, StoreError>) {
         let now = self.core.now.instant;

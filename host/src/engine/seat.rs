@@ -257,6 +257,7 @@ impl Engine {
             self.admission.vouch(now.instant, binding.flow.remote);
         }
         self.restore(snapshot, Whose::Pool(pool));
+        self.adopt_calls(snapshot, Whose::Pool(pool));
         let (directory, orbits) = (&self.directory, &self.orbits);
         let mine = |resource: &Resource, watcher: &str| {
             whose_lamp(directory, orbits, resource, watcher) == Some(pool)
@@ -274,7 +275,9 @@ impl Engine {
             whose_lamp(directory, orbits, resource, watcher) == Some(pool)
         };
         self.notifier.put_down(&mut self.core, theirs);
-        self.orbits.put_down(self.core.now, pool);
+        let mut legs = self.recorded_legs(pool);
+        legs.extend(self.orbits.put_down(self.core.now, pool));
+        self.calls.put_down(&mut self.core, &legs);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a leg says to our re-INVITE or UPDATE, and what happens when it is gone.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 impl Calls {
@@ -249,6 +251,37 @@ impl Calls {
         for operation in queued {
             self.call_off(cx, &operation, gone);
         }
+    }
+
+    /// Drops every operation that has to do with these legs, where it stands: whoever serves them from now on has never
+    /// heard of it. Phones that ring for one stop. For whom each ran, and the leg it was about.
+    pub(in crate::call) fn abandon(&mut self, cx: &mut Core, legs: &BTreeSet<LegId>) -> Vec<(Origin, LegId)> {
+        let concerns = |operation: &Operation| {
+            legs.contains(&operation.subject())
+                || operation.legs().into_iter().flatten().any(|leg| legs.contains(&leg))
+        };
+        let ids: Vec<OpId> = self.operations.values().filter(|op| concerns(op)).map(|op| op.id).collect();
+        let mut over = Vec::new();
+        for id in ids {
+            self.stop_ringing(cx, id, &[]);
+            cx.timers.cancel(Timer::Operation(id));
+            cx.timers.cancel(Timer::Retry(id));
+            let Some(operation) = self.operations.remove(&id) else { continue };
+            over.push((operation.origin, operation.subject()));
+            for leg in operation.legs().into_iter().flatten().chain([operation.subject()]) {
+                if let Some(leg) = self.legs.get_mut(&leg).filter(|leg| leg.busy == Some(id)) {
+                    leg.busy = None;
+                }
+            }
+        }
+        self.queue.retain(|operation| {
+            let stays = !concerns(operation);
+            if !stays {
+                over.push((operation.origin, operation.subject()));
+            }
+            stays
+        });
+        over
     }
 
     /// An operation that has not started never will: one of its legs has ended. The other is not left waiting for it.
