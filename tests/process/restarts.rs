@@ -6,6 +6,7 @@ use super::baresip::Phone;
 use super::host::Host;
 use super::program::wait_for;
 use super::sipp::{Line, Script, all_succeed};
+use super::softphones::{ALICES_TONE, BOBS_TONE, CAROLS_TONE, assert_hears_tone};
 
 fn parker() -> Script {
     Script::new("bob").call("1001").refer("7001").notified("100").notified("SIP/2.0 200").hang_up()
@@ -76,5 +77,68 @@ fn a_softphone_hears_music_again_after_kill_9() {
     assert!(alice.listen().is_audible());
     alice.hang_up();
     wait_for("a free orbit", || host.parked().is_empty().then_some(()));
+    host.is_quiet();
+}
+
+/// Their sound never passes through the host: two who talk notice nothing. They hold, park and end the call as before.
+#[test]
+fn two_softphones_talk_on_through_kill_9() {
+    let mut host = Host::start();
+    let mut alice = Phone::register(&host, "alice", ALICES_TONE);
+    let mut bob = Phone::register(&host, "bob", BOBS_TONE);
+    alice.dial("1002");
+    bob.answer();
+    alice.expect("CALL_ESTABLISHED");
+    assert_hears_tone("Bob", &bob.listen(), ALICES_TONE);
+    host.kill();
+    assert_hears_tone("Alice", &alice.listen(), BOBS_TONE);
+    host.restart();
+    // Meanwhile both are asked whether they know the call.
+    assert_hears_tone("Alice", &alice.listen(), BOBS_TONE);
+    assert_eq!(host.get("status")["calls"], 1);
+    // Once more, and with nobody asking anything before the end.
+    host.kill();
+    host.restart();
+    bob.transfer("7005");
+    bob.expect("CALL_CLOSED");
+    assert_eq!(host.one_parked(), "7005");
+    let mut carol = Phone::register(&host, "carol", CAROLS_TONE);
+    carol.dial("7005");
+    carol.expect("CALL_ESTABLISHED");
+    assert_hears_tone("Alice", &alice.listen(), CAROLS_TONE);
+    host.kill();
+    host.restart();
+    let held = |held: bool| {
+        wait_for("hold and its end", || {
+            let calls = host.get("calls");
+            let legs = calls[0]["legs"].as_array().cloned().unwrap_or_default();
+            (legs.iter().any(|leg| leg["held"] == true) == held).then_some(())
+        });
+    };
+    alice.hold();
+    held(true);
+    alice.resume();
+    held(false);
+    alice.hang_up();
+    carol.expect("CALL_CLOSED");
+    host.is_quiet();
+}
+
+/// Of two phones one has lost the call while the host was away: the other is let go.
+#[test]
+fn who_talked_to_a_phone_that_lost_the_call_is_let_go() {
+    let mut host = Host::start();
+    let mut alice = Phone::register(&host, "alice", ALICES_TONE);
+    let bob = Line::register(&host, "bob");
+    let lost = bob.run(Script::new("bob").answer().deny_offer());
+    alice.dial("1002");
+    alice.expect("CALL_ESTABLISHED");
+    wait_for("a call", || (host.get("status")["calls"] == 1).then_some(()));
+    // A relaxed write is on the disk within 20 ms.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    host.kill();
+    host.restart();
+    alice.expect("CALL_CLOSED");
+    lost.succeeds();
     host.is_quiet();
 }
