@@ -25,8 +25,14 @@ pub static TCP_REFUSED: Repeats = Repeats::new("TCP connections refused");
 pub static TCP_UNOPENED: Repeats = Repeats::new("TCP connections that could not be opened");
 /// TCP connections that ended otherwise than by a peer's good-bye.
 pub static TCP_BROKEN: Repeats = Repeats::new("TCP connections that broke");
+/// Frames for other hosts of the cluster that came back.
+pub static UNLINKED: Repeats = Repeats::new("times something could not be said to another host");
+/// Connections to other hosts of the cluster that could not be opened.
+pub static LINK_UNOPENED: Repeats = Repeats::new("connections to other hosts that could not be opened");
+/// Connections to the cluster's port that were no host's.
+pub static LINK_REFUSED: Repeats = Repeats::new("connections of no host to the cluster's port");
 
-static ALL: [&Repeats; 9] = [
+static ALL: [&Repeats; 12] = [
     &MALFORMED,
     &LIMITED,
     &UNSENT,
@@ -36,6 +42,9 @@ static ALL: [&Repeats; 9] = [
     &TCP_REFUSED,
     &TCP_UNOPENED,
     &TCP_BROKEN,
+    &UNLINKED,
+    &LINK_UNOPENED,
+    &LINK_REFUSED,
 ];
 
 /// One kind of thing that happens again and again. The whole process's, as the log is.

@@ -18,7 +18,7 @@ use crate::config::KIND_CALL_PARK;
         switchyard run                         start the host\n  \
         switchyard orbit occupants             which calls are parked, and where\n  \
         switchyard call park 7 --parker bob    park the far end of call 7\n\n\
-        Verbs other than run, check, policy check, plugin info FILE, completions and manpage speak to a running host. If it asks for a \
+        Verbs other than run, check, policy check, plugin info FILE, cluster certificates, completions and manpage speak to a running host. If it asks for a \
         token, put the token into SWITCHYARD_TOKEN.\n\
         Exit status: 0 done, 1 refused or failed, 2 wrong usage."
 )]
@@ -105,6 +105,9 @@ pub(super) enum Command {
     /// Plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Clusters of hosts.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Write shell completions to standard output.
     #[command(after_help = "Example:\n  switchyard completions bash > /etc/bash_completion.d/switchyard")]
     Completions {
@@ -367,6 +370,30 @@ pub(super) struct PolicyCheck {
     /// Take the plugins, whose sections the policies hold, from this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     pub plugins: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum ClusterCommand {
+    /// Make the certificates by which the hosts of a cluster know each other.
+    #[command(after_help = "Example:\n  switchyard cluster certificates tls fe1 fe2 fe3\n\n\
+        The first time this makes a CA: tls/ca.pem and tls/ca.key. Then, and whenever it finds that CA there, it makes a certificate \
+        and a key for each host, named as in its host.name: tls/fe1.pem and tls/fe1.key, good for two years, in place of those \
+        that may be there.\n\n\
+        Each host gets ca.pem and its own two files, and names them in its configuration:\n\n  \
+        [cluster]\n  listen = \"tls:10.0.0.1:5071\"\n  cert = \"tls/fe1.pem\"\n  key = \"tls/fe1.key\"\n  ca = \"tls/ca.pem\"\n\n\
+        ca.key stays where it is, off the hosts and out of reach: whoever has it can be any host. To renew certificates run \
+        this again, copy, and send each host a SIGHUP.")]
+    Certificates {
+        /// Where the files go; made if it is not there.
+        dir: PathBuf,
+        /// The hosts, each as its host.name.
+        #[arg(value_name = "HOST", required_unless_present = "etcd")]
+        hosts: Vec<String>,
+        /// Also make etcd-ADDRESS.pem and etcd-ADDRESS.key for an etcd member that hosts reach at this address or DNS name; for
+        /// store.endpoints with https://.
+        #[arg(long, value_name = "ADDRESS")]
+        etcd: Vec<String>,
+    },
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]

@@ -13,6 +13,8 @@ use super::{Failure, table};
 use crate::config::{self, Config, ConfigError};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Diagnostic};
+use crate::runtime::Clock;
+use crate::transport::link::Credentials;
 
 /// One thing that is wrong, wherever it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -130,6 +132,16 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
         }
     }
     report.errors.extend(config.store_files().iter().map(Finding::from));
+    if let Some(cluster) = &config.cluster {
+        match Credentials::read(cluster, &config.host.name, Clock::start().now().utc) {
+            Ok(credentials) => report.warnings.extend(
+                credentials.warning().map(|warning| Finding::from(&config.of_cluster("cert", warning))),
+            ),
+            Err(unfit) => report.errors.extend(
+                unfit.into_iter().map(|unfit| Finding::from(&config.of_cluster(unfit.key, unfit.message))),
+            ),
+        }
+    }
     let data_dir = &config.host.data_dir;
     if data_dir.exists() && !data_dir.is_dir() {
         let not_a_folder = "this is not a folder (host.data_dir): nothing could be stored".to_owned();

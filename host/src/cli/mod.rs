@@ -4,6 +4,7 @@
 //! administrative interface, print a table for people, and its JSON with `--json`.
 
 mod arguments;
+mod certificates;
 mod check;
 mod client;
 mod documents;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{Cli, Command, PluginCommand, PolicyCommand, Remote};
+use self::arguments::{Cli, ClusterCommand, Command, PluginCommand, PolicyCommand, Remote};
 use self::client::Client;
 use crate::config::{self, Config};
 
@@ -101,6 +102,9 @@ fn execute(
             } else {
                 verbs::plugin(plugin, &client(remote)?, remote.output.json, out)
             }
+        }
+        Command::Cluster(ClusterCommand::Certificates { dir, hosts, etcd }) => {
+            certificates::make(dir, hosts, etcd, out)
         }
         Command::Completions { shell } => documents::completions(*shell, out),
         Command::Manpage { dir } => documents::manpages(dir, out),

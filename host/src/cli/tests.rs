@@ -10,6 +10,7 @@ use crate::admin::fake::{self, TOKEN};
 use crate::admin::{self, Request};
 
 /// What came of a command line.
+#[derive(Debug)]
 struct Said {
     status: u8,
     out: String,
@@ -80,6 +81,7 @@ fn every_verb_of_this_version_is_there_and_no_other() {
         call: list|show|park|ringing|pickup|retrieve|hangup
         policy: check|status
         plugin: list|reload|info
+        cluster: certificates
         completions:
         manpage:
     "#]]
@@ -536,4 +538,72 @@ fn plugin_info_reads_a_library() {
     let said = say(&["plugin", "info", "./nothing.so"], None);
     assert_eq!(said.status, 1);
     assert!(said.err.contains("nothing.so"), "{}", said.err);
+}
+
+/// The first call makes a CA, the next ones keep it; what is signed can be renewed, and keys are nobody else's to read.
+#[test]
+fn certificates_are_made_and_renewed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let office = Office::new();
+    let path = |name: &str| office.folder.path().join("tls").join(name);
+    let make = |what: &str| office.say(&format!("cluster certificates {} {what}", path("").display()));
+    let said = make("fe1 fe2 --etcd 127.0.0.1");
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    expect![[r#"
+        ca: a new CA, in OFFICE/tls/
+        fe1: copy ca.pem, fe1.pem and fe1.key to the host, and name them under [cluster]
+        fe2: copy ca.pem, fe2.pem and fe2.key to the host, and name them under [cluster]
+        etcd-127.0.0.1: for the member's --cert-file and --key-file, with ca.pem for --trusted-ca-file and --client-cert-auth
+        Keep OFFICE/tls/ca.key to yourself: whoever has it can be any host.
+    "#]].assert_eq(&said.out);
+    for (name, mode) in
+        [("ca.key", 0o600), ("fe1.key", 0o600), ("etcd-127.0.0.1.key", 0o600), ("fe2.pem", 0o644)]
+    {
+        assert_eq!(std::fs::metadata(path(name)).unwrap().permissions().mode() & 0o777, mode, "{name}");
+    }
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let before = ["ca.pem", "ca.key", "fe2.pem", "fe1.pem"].map(read);
+    assert!(make("fe1 fe3").out.starts_with("fe1: "), "no new CA");
+    let after = ["ca.pem", "ca.key", "fe2.pem", "fe1.pem"].map(read);
+    assert_eq!(before[..3], after[..3]);
+    assert_ne!(before[3], after[3], "renewed");
+
+    for odd in ["fe_1", "ca", "../fe1", "fe1.", "a23456789-123456789-123456789-12"] {
+        let said = make(odd);
+        assert!(said.status == 1 && said.err.contains("cannot be the name of a host"), "{said:?}");
+    }
+    assert_eq!(office.say("cluster certificates tls").status, 2);
+    std::fs::remove_file(path("ca.key")).unwrap();
+    let said = make("fe1");
+    assert!(said.status == 1 && said.err.contains("has ca.pem but not ca.key"), "{said:?}");
+    std::fs::write(path("ca.key"), read("fe1.key")).unwrap();
+    let said = make("fe1");
+    assert!(said.status == 1 && said.err.contains("OFFICE/tls/ca.pem: this CA was not made by"), "{said:?}");
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn check_reads_the_certificates_of_a_cluster() {
+    let office = Office::new();
+    let folder = office.folder.path().display().to_string();
+    assert_eq!(office.say(&format!("cluster certificates {folder}/tls fe1")).status, 0);
+    let config = format!(
+        "{CONFIG}[store]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n[cluster]\nlisten = \"tls:127.0.0.1:5071\"\n\
+         cert = \"tls/fe1.pem\"\nkey = \"tls/fe1.key\"\nca = \"tls/ca.pem\"\n[host]\n"
+    );
+    office.write("switchyard.toml", &format!("{config}name = \"fe1\"\n"));
+    let said = office.say("check");
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{}", said.out);
+    office.write("switchyard.toml", &format!("{config}name = \"fe2\"\n"));
+    office.write("tls/fe1.key", "");
+    expect![[r#"
+        OFFICE/switchyard.toml:10:7: cluster.key: OFFICE/tls/fe1.key holds no private key in PEM
+    "#]]
+    .assert_eq(&office.say("check").err);
+    office.say(&format!("cluster certificates {folder}/tls fe1"));
+    expect![[r#"
+        OFFICE/switchyard.toml:9:8: cluster.cert: OFFICE/tls/fe1.pem is that of the host "fe1", not of "fe2"
+    "#]]
+    .assert_eq(&office.say("check").err);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_spanned::Spanned;
 
 use super::read::{Report, Section, Span};
-use super::*;
+use super::{words, *};
 use crate::near::did_you_mean;
 use crate::orbit::{RangeFault, Ranges};
 
@@ -38,6 +38,10 @@ pub(super) struct RangeMarks {
 pub(super) struct Draft {
     pub config: Config,
     pub listen: Vec<(String, Spanned<Listen>)>,
+    /// Where `host.name` stands, if it does.
+    pub host_name: Option<Mark>,
+    /// Where `cluster.listen` stands.
+    pub link: Option<Mark>,
     pub emergency: Vec<Mark>,
     pub pools: Vec<Mark>,
     pub backups: Vec<(String, Mark)>,
@@ -75,6 +79,7 @@ impl Draft {
             plugins: Plugins { dir: PathBuf::new(), enabled: None },
             policies: Policies { dir: PathBuf::new() },
             store: Store { kind: StoreKind::Embedded, protect: Protect::default(), etcd: Etcd::default() },
+            cluster: None,
             media: Media {
                 address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 ports: 20_000..=29_999,
@@ -96,6 +101,8 @@ impl Draft {
         Self {
             config,
             listen: Vec::new(),
+            host_name: None,
+            link: None,
             emergency: Vec::new(),
             pools: Vec::new(),
             backups: Vec::new(),
@@ -139,6 +146,7 @@ pub(super) fn config(report: &Report<'_>, draft: &Draft) {
     pools(report, draft);
     references(report, &draft.trunk_references, &draft.trunks, "trunk");
     listeners(report, draft);
+    link(report, draft);
     ranges(report, draft);
     emergency(report, draft);
 }
@@ -278,6 +286,30 @@ fn listeners(report: &Report<'_>, draft: &Draft) {
                 ),
             );
         }
+    }
+}
+
+/// No other listener may have the address of `cluster.listen`, and a certificate must be able to name the host.
+fn link(report: &Report<'_>, draft: &Draft) {
+    let (Some(mark), Some(cluster)) = (&draft.link, &draft.config.cluster) else { return };
+    let tcp = draft.config.sip.listen.iter().filter(|listen| listen.protocol == Protocol::Tcp);
+    let others = tcp.map(|listen| ("sip.listen", listen.address));
+    for (key, taken) in others.chain([("admin.listen", draft.config.admin.listen)]) {
+        if taken == cluster.listen && taken.port() != 0 {
+            report.error(mark.span.clone(), &mark.key, format!("{taken} is where {key} is"));
+        }
+    }
+    if let Some(name) = &draft.host_name
+        && !words::is_certified(&name.text)
+    {
+        report.error(
+            name.span.clone(),
+            &name.key,
+            format!(
+                "with [cluster] a certificate names the host, so expected letters, digits, \"-\" and \".\" only, found {:?}",
+                name.text
+            ),
+        );
     }
 }
 

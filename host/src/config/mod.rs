@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use error::ConfigError;
 pub use words::{Advertise, Listen, Network, Secret};
 pub(crate) use words::{
-    duration as read_duration, name as check_name, number as check_number, show_duration,
+    duration as read_duration, is_certified, name as check_name, number as check_number, show_duration,
     target as check_target,
 };
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub policies: Policies,
     /// `[store]`
     pub store: Store,
+    /// `[cluster]`, if there is one.
+    pub cluster: Option<Cluster>,
     /// `[media]`
     pub media: Media,
     /// `[admin]`
@@ -267,6 +269,21 @@ impl StoreKind {
     }
 }
 
+/// `[cluster]`: how the hosts that share a store reach each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// Where the host listens for the others.
+    pub listen: SocketAddr,
+    /// What it tells them instead of the address it listens on.
+    pub advertise: Option<SocketAddr>,
+    /// The host's own certificate, as a PEM file.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who signs the certificates of all hosts.
+    pub ca: PathBuf,
+}
+
 /// `[media]`: music and prompts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Media {
@@ -465,6 +482,13 @@ impl Config {
     pub fn of_plugin(&self, name: &str, message: String) -> ConfigError {
         let place = self.places.enabled.iter().find(|place| place.text == name);
         self.placed(place, "plugins.enabled", message)
+    }
+
+    /// What is wrong with a file of `[cluster]`, at the place where it is named.
+    pub fn of_cluster(&self, key: &str, message: String) -> ConfigError {
+        let key = format!("cluster.{key}");
+        let place = self.places.paths.iter().find(|place| place.error.key == key);
+        self.placed(place, &key, message)
     }
 
     /// What is wrong if there is no folder for the plugins.

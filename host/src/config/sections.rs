@@ -1,5 +1,6 @@
 //! Each section of the file, read into its type. What one section says about another is checked in `check`.
 
+mod cluster;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -47,7 +48,13 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     let mut section = root.section("admin");
     reader.draft.config.admin = reader.admin(&mut section);
     section.finish();
-    root.unavailable("cluster", "a host works alone; leave [cluster] out");
+    if !reader.draft.config.store.kind.is_shared() {
+        root.unexpected("cluster", "it belongs to store.kind = \"etcd\"; leave it out");
+    } else if root.has("cluster") {
+        let mut section = root.section("cluster");
+        reader.draft.config.cluster = reader.cluster(&mut section);
+        section.finish();
+    }
 
     for mut section in root.sections("pools") {
         reader.pool(&mut section);
@@ -131,8 +138,9 @@ impl Reader {
     }
 
     fn host(&mut self, section: &mut Section<'_, '_>) -> Host {
-        let name = section.parsed("name", "a name", words::name);
-        let pool = section.parsed("pool", "the name of a pool", words::name);
+        let name = section.parsed("name", "a name", words::cluster_name);
+        self.draft.host_name = name.as_ref().map(|name| Mark::of(section, "name", name));
+        let pool = section.parsed("pool", "the name of a pool", words::cluster_name);
         if let Some(pool) = &pool {
             self.draft.pool_references.push(Mark::of(section, "pool", pool));
         }
@@ -250,7 +258,7 @@ impl Reader {
     }
 
     fn pool(&mut self, section: &mut Section<'_, '_>) {
-        let name = section.required("name", "a name", words::name);
+        let name = section.required("name", "a name", words::cluster_name);
         let fqdn = section.parsed("fqdn", "a host name such as \"east.example.test\"", words::host_name);
         let backup = section.parsed("backup", "the name of another pool", words::name);
         if let Some(name) = &name {

@@ -252,7 +252,7 @@ register = true
         expect![[r#"
             etc/switchyard.toml:4:11: sip.listen: ws is not available in this version; use udp or tcp
             etc/switchyard.toml:5:1: sip.tls: not available in this version; listen on udp or tcp
-            etc/switchyard.toml:6:2: cluster: not available in this version; a host works alone; leave [cluster] out
+            etc/switchyard.toml:6:2: cluster: it belongs to store.kind = "etcd"; leave it out
             etc/switchyard.toml:9:1: media.relay: not available in this version; media goes phone to phone; leave it out
             etc/switchyard.toml:12:6: trunks[0].to: sips: is not available in this version; use sip:
             etc/switchyard.toml:13:1: trunks[0].register: not available in this version; a trunk is known by its peers; it does not register
@@ -682,5 +682,90 @@ fn what_is_wrong_with_a_shared_store_is_said_where_it_stands() {
         expect![[r#"
         etc/switchyard.toml:6:8: store.kind: expected "embedded" or "memory" or "etcd", found "etdc", did you mean etcd?
     "#]],
+    );
+}
+
+#[cfg(feature = "etcd")]
+const SHARED: &str = "[store]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n";
+
+#[cfg(feature = "etcd")]
+#[test]
+fn a_cluster_is_described_in_full_or_not_at_all() {
+    let config = read(&format!("{LEAST}{SHARED}"));
+    assert_eq!(config.cluster, None);
+    let config = read(&format!(
+        "{LEAST}{SHARED}[cluster]\nlisten = \"tls:0.0.0.0:5071\"\nadvertise = \"tls:[2001:db8::1]:5072\"\ncert = \"tls/fe1.pem\"\n\
+         key = \"/etc/fe1.key\"\nca = \"tls/ca.pem\"\n[host]\nname = \"fe1.east\"\n"
+    ));
+    let cluster = Cluster {
+        listen: "0.0.0.0:5071".parse().unwrap(),
+        advertise: Some("[2001:db8::1]:5072".parse().unwrap()),
+        cert: PathBuf::from("etc/tls/fe1.pem"),
+        key: PathBuf::from("/etc/fe1.key"),
+        ca: PathBuf::from("etc/tls/ca.pem"),
+    };
+    assert_eq!(config.cluster, Some(cluster));
+    let placed = config.of_cluster("key", "does not fit".into()).to_string();
+    assert!(placed.starts_with("etc/switchyard.toml:12:7: cluster.key: does not fit"), "{placed}");
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn what_is_wrong_with_a_cluster_is_said_where_it_stands() {
+    check(
+        &format!(
+            "{LEAST}{SHARED}[cluster]\nlisten = \"tls:0.0.0.0:5071\"\ncert = 7\nadvertize = \"tls:10.0.0.1:1\"\n"
+        ),
+        expect![[r#"
+            etc/switchyard.toml:8:2: cluster.ca: missing, expected the PEM file with who signs the hosts' certificates
+            etc/switchyard.toml:8:2: cluster.key: missing, expected the PEM file with its key
+            etc/switchyard.toml:9:10: cluster.listen: 0.0.0.0 is every address of this machine, so the other hosts must be told which: expected cluster.advertise = "tls:ADDRESS:5071"
+            etc/switchyard.toml:10:8: cluster.cert: expected the PEM file with this host's certificate, found the number 7
+            etc/switchyard.toml:11:1: cluster.advertize: unknown key, did you mean advertise?
+        "#]],
+    );
+    check(
+        &format!(
+            "{LEAST}{SHARED}[cluster]\nlisten = \"tls:127.0.0.1:8080\"\nadvertise = \"tls:0.0.0.0:5071\"\ncert = \"a\"\nkey = \"b\"\n\
+             ca = \"c\"\n[host]\nname = \"fe_1\"\n"
+        ),
+        expect![[r#"
+            etc/switchyard.toml:9:10: cluster.listen: 127.0.0.1:8080 is where admin.listen is
+            etc/switchyard.toml:10:13: cluster.advertise: expected an address and port others can connect to, found "tls:0.0.0.0:5071"
+            etc/switchyard.toml:15:8: host.name: with [cluster] a certificate names the host, so expected letters, digits, "-" and "." only, found "fe_1"
+        "#]],
+    );
+    check(
+        &format!("{LEAST}{SHARED}[cluster]\nlisten = \"127.0.0.1:5071\"\n"),
+        expect![[r#"
+        etc/switchyard.toml:8:2: cluster.ca: missing, expected the PEM file with who signs the hosts' certificates
+        etc/switchyard.toml:8:2: cluster.cert: missing, expected the PEM file with this host's certificate
+        etc/switchyard.toml:8:2: cluster.key: missing, expected the PEM file with its key
+        etc/switchyard.toml:9:10: cluster.listen: expected tls:ADDRESS:PORT with a numeric address, such as "tls:10.0.0.1:5071" or "tls:[::1]:5071", found "127.0.0.1:5071"
+    "#]],
+    );
+    check(
+        &format!("{LEAST}[cluster]\nlisten = \"tls:127.0.0.1:5071\"\n"),
+        expect![[r#"
+        etc/switchyard.toml:5:2: cluster: it belongs to store.kind = "etcd"; leave it out
+    "#]],
+    );
+}
+
+/// They are part of every message between hosts.
+#[test]
+fn names_of_hosts_and_pools_are_short() {
+    let long = "p".repeat(32);
+    check(
+        &format!(
+            "{LEAST}[host]\nname = \"{long}\"\npool = \"{long}\"\n[[pools]]\nname = \"{long}\"\n[[pools]]\nname = \"{}\"\n",
+            &long[1..]
+        ),
+        expect![[r#"
+            etc/switchyard.toml:1:1: host.pool: missing, expected the pool this host belongs to, such as "ppppppppppppppppppppppppppppppp"
+            etc/switchyard.toml:6:8: host.name: expected at most 31 characters, found 32 in "pppppppppppppppppppppppppppppppp"
+            etc/switchyard.toml:7:8: host.pool: expected at most 31 characters, found 32 in "pppppppppppppppppppppppppppppppp"
+            etc/switchyard.toml:9:8: pools[0].name: expected at most 31 characters, found 32 in "pppppppppppppppppppppppppppppppp"
+        "#]],
     );
 }

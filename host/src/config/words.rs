@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::net::Protocol;
+use crate::net::{HOST_NAME_MAX, Protocol};
 
 /// Text that never reaches a log: its `Debug` is a row of dots.
 #[derive(Clone, PartialEq, Eq)]
@@ -201,6 +201,31 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
             "expected a name of letters, digits, \"-\", \"_\", \".\" or \"+\", at most 64, found {text:?}"
         ))
     }
+}
+
+/// A name of ours that every message between hosts carries: of a host or a pool.
+pub(super) fn cluster_name(text: &str) -> Result<String, String> {
+    let name = name(text)?;
+    if name.len() <= HOST_NAME_MAX {
+        Ok(name)
+    } else {
+        Err(format!("expected at most {HOST_NAME_MAX} characters, found {} in {text:?}", name.len()))
+    }
+}
+
+/// Whether a certificate can name a host of this name: what is a DNS name by RFC 1123 §2.1, too.
+pub(crate) fn is_certified(name: &str) -> bool {
+    !name.contains('_') && !name.ends_with('.') && host_name(name).is_ok()
+}
+
+/// `tls:10.0.0.1:5071`, the address of a host for the other hosts.
+pub(super) fn link_address(text: &str) -> Result<SocketAddr, String> {
+    text.strip_prefix("tls:").and_then(|address| address.parse().ok()).ok_or_else(|| {
+        format!(
+            "expected tls:ADDRESS:PORT with a numeric address, such as \"tls:10.0.0.1:5071\" or \"tls:[::1]:5071\", \
+             found {text:?}"
+        )
+    })
 }
 
 /// A number one can dial: digits, perhaps with `+`, `*` or `#` in front.

@@ -27,6 +27,7 @@ use crate::net::{Flow, Protocol};
 use crate::repeats;
 use crate::store::StoreError;
 use crate::time::{Instant, Now};
+use crate::transport::link::Link;
 use crate::transport::locate::Query;
 use crate::transport::tcp::Streams;
 use crate::transport::udp::{BATCH, DATAGRAM_MAX, UdpPort};
@@ -74,6 +75,8 @@ pub struct Sources {
 pub struct Hands {
     /// TCP.
     pub streams: Streams,
+    /// To the other hosts of the cluster, if there are any to be had.
+    pub link: Option<Link>,
     /// To the store's task.
     pub store: mpsc::Sender<(StoreId, Wanted)>,
     /// To the task that looks up names.
@@ -99,8 +102,8 @@ pub struct Drive<M> {
     asked: BTreeMap<AdminId, oneshot::Sender<Result<Value, Refused>>>,
     last_question: u64,
     counters: Counters,
-    /// Failures found while carrying out outputs; the engine hears of them right after.
-    failed: VecDeque<Input>,
+    /// What comes back while outputs are carried out, failures mostly; the engine hears of it right after.
+    returned: VecDeque<Input>,
 }
 
 /// Messages by transport and direction. Looked up once: a look-up each would cost more than the counting.
@@ -149,7 +152,7 @@ impl<M: Machine> Drive<M> {
             asked: BTreeMap::new(),
             last_question: 0,
             counters: Counters::new(),
-            failed: VecDeque::new(),
+            returned: VecDeque::new(),
         }
     }
 
@@ -276,8 +279,8 @@ impl<M: Machine> Drive<M> {
             while let Some(output) = self.machine.poll_output() {
                 self.carry_out(output);
             }
-            let Some(failure) = self.failed.pop_front() else { return };
-            self.machine.handle(self.clock.now(), failure);
+            let Some(input) = self.returned.pop_front() else { return };
+            self.machine.handle(self.clock.now(), input);
         }
     }
 
@@ -289,7 +292,7 @@ impl<M: Machine> Drive<M> {
                     if repeats::UNSENT.is_first() {
                         tracing::info!(%flow, %reason, "not sent");
                     }
-                    self.failed.push_back(Input::SendFailed { flow, reason });
+                    self.returned.push_back(Input::SendFailed { flow, reason });
                 }
             }
             Output::Resolve { query, host, port, protocol, secure } => {
@@ -298,20 +301,26 @@ impl<M: Machine> Drive<M> {
                     if repeats::NOT_LOOKED_UP.is_first() {
                         tracing::warn!("too many names are being looked up");
                     }
-                    self.failed.push_back(Input::Resolved { query, targets: Vec::new() });
+                    self.returned.push_back(Input::Resolved { query, targets: Vec::new() });
                 }
             }
             Output::Store { request, transaction } => {
                 if let Err(error) = self.ask_store(request, Wanted::Write(transaction)) {
-                    self.failed.push_back(Input::Stored { request, result: Err(error) });
+                    self.returned.push_back(Input::Stored { request, result: Err(error) });
                 }
             }
             Output::Read { request } => {
                 if let Err(error) = self.ask_store(request, Wanted::Read) {
-                    self.failed.push_back(Input::Read { request, result: Err(error) });
+                    self.returned.push_back(Input::Read { request, result: Err(error) });
                 }
             }
-            Output::Link { to, frame, .. } => self.failed.push_back(Input::Unlinked { to, frame }),
+            Output::Link { to, at, frame } => {
+                let back = match &self.hands.link {
+                    Some(link) => link.send(to, at, frame),
+                    None => Some(Input::Unlinked { to, frame }),
+                };
+                self.returned.extend(back);
+            }
             Output::Media(command) => (self.hands.media)(command),
             Output::Admin { request, answer } => {
                 if let Some(reply) = self.asked.remove(&request) {
@@ -360,7 +369,7 @@ impl<M: Machine> Drive<M> {
     fn flush(&mut self) {
         for port in 0..self.udp.len() {
             for (flow, error) in self.udp[port].flush() {
-                self.failed.push_back(Input::SendFailed { flow, reason: error.to_string() });
+                self.returned.push_back(Input::SendFailed { flow, reason: error.to_string() });
             }
         }
         self.settle();

@@ -37,6 +37,11 @@ impl Machine for Echo {
                 self.outputs.push_back(Output::Store { request: StoreId(1), transaction });
                 self.outputs.push_back(Output::Send { flow, bytes: Bytes::from_static(b"stored?") });
             }
+            Input::Received { flow, bytes } if bytes.starts_with(b"link") => {
+                let to = crate::net::HostName::new("fe2").unwrap();
+                let frame = crate::cluster::Frame::Unsent { flow, reason: String::new() };
+                self.outputs.push_back(Output::Link { to, at: loopback(), frame });
+            }
             Input::Received { flow, bytes } => self.outputs.push_back(Output::Send { flow, bytes }),
             Input::Admin { request, what } => {
                 let answer = Ok(serde_json::json!(format!("{what:?}")));
@@ -102,7 +107,8 @@ async fn world() -> World {
     let stop = CancellationToken::new();
     let machine = Echo { failures: Some(heard_in), ..Echo::default() };
     let sources = Sources { udp: vec![port], arrivals, questions, stop: stop.clone() };
-    let hands = Hands { streams, store, names, media: Box::new(|_| {}), events: Events::default() };
+    let hands =
+        Hands { streams, link: None, store, names, media: Box::new(|_| {}), events: Events::default() };
     let drive = Drive::new(machine, Clock::start(), Heartbeat::default(), sources, hands);
     let running = tokio::spawn(drive.run());
     World { udp, tcp, admin, inbox, heard, store: Some(writes), stop, running }
@@ -171,6 +177,9 @@ async fn what_cannot_be_carried_out_is_told_at_once() {
     world.store = None;
     phone.send(b"store").await.unwrap();
     assert!(world.hears().await.contains("it is closed"));
+    // There is no link.
+    phone.send(b"link").await.unwrap();
+    assert!(world.hears().await.contains("Unlinked"));
 
     let flow = Flow {
         protocol: Protocol::Udp,

@@ -145,6 +145,7 @@ mod tests {
         let (_, questions) = AdminHandle::channel();
         let stop = CancellationToken::new();
         let hands = Hands {
+            link: None,
             streams: Streams::new(
                 tokio::runtime::Handle::current(),
                 inbox.waiting.clone(),

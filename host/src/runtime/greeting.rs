@@ -1,6 +1,7 @@
 //! What a person at the terminal reads when the host is up: where it listens, and what to dial next.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use crate::admin::RangeSpec;
 use crate::config::{Config, KIND_CALL_PARK, StoreKind};
@@ -13,7 +14,13 @@ use crate::store::keys::Key;
 const USERS_LISTED: usize = 8;
 
 /// The text, several lines.
-pub fn greeting(config: &Config, listeners: &[Listener], plugins: &[String], snapshot: &Snapshot) -> String {
+pub fn greeting(
+    config: &Config,
+    listeners: &[Listener],
+    link: Option<SocketAddr>,
+    plugins: &[String],
+    snapshot: &Snapshot,
+) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let mut line = |label: &str, value: String| {
@@ -21,6 +28,9 @@ pub fn greeting(config: &Config, listeners: &[Listener], plugins: &[String], sna
     };
     let listening: Vec<String> = listeners.iter().map(listening).collect();
     line("SIP", listening.join("  "));
+    if let Some(link) = link {
+        line("cluster", format!("tls:{link}  (for the other hosts)"));
+    }
     let token =
         if config.admin.token.is_some() { "with the token of [admin]" } else { "from this machine only" };
     line("admin", format!("http://{}/  ({token})", config.admin.listen));
@@ -149,7 +159,8 @@ mod tests {
             |protocol, advertised: &str| Listener { protocol, local, advertised: advertised.to_owned() };
         let listeners =
             [listener(Protocol::Udp, "203.0.113.5:5060"), listener(Protocol::Tcp, "127.0.0.1:5060")];
-        let text = greeting(&config, &listeners, &["call-park 0.1.0".to_owned()], &store.snapshot(ROOT));
+        let text =
+            greeting(&config, &listeners, None, &["call-park 0.1.0".to_owned()], &store.snapshot(ROOT));
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
         expect![[r#"
             switchyard VERSION is up: host office, pool east, domain example.test

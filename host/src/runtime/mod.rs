@@ -16,6 +16,7 @@ mod greeting;
 mod health;
 mod heartbeat;
 mod inbox;
+mod linking;
 mod lost_lines;
 mod naming;
 mod policies;

@@ -55,6 +55,7 @@ pub fn differences(running: &Config, now: &Config) -> Differences {
         ("[plugins]", running.plugins != now.plugins),
         ("[policies]", running.policies != now.policies),
         ("[store]", running.store != now.store),
+        ("[cluster]", running.cluster != now.cluster),
         ("[media]", running.media != now.media),
         ("[admin]", running.admin != now.admin),
         ("[[trunks]]", running.trunks != now.trunks),

@@ -19,11 +19,12 @@ use super::greeting::greeting;
 use super::health::{install_metrics, look_after};
 use super::heartbeat::Heartbeat;
 use super::inbox::{Inbox, inbox};
+use super::linking::{LinkError, LinkPort};
 use super::lost_lines::LostLines;
 use super::policies::{self, Reread};
 use super::seed::{Seeded, seed};
 use super::signals::{Asked, Signals};
-use super::{Hands, descriptors, naming, reload, standing, storing};
+use super::{Hands, descriptors, linking, naming, reload, standing, storing};
 use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Service, State};
 use crate::config::{Config, StoreKind};
 use crate::engine::{Engine, Input, Options};
@@ -32,6 +33,7 @@ use crate::plugin::Plugins;
 use crate::policy::{Bundle, Diagnostic};
 use crate::store::{MemoryStore, OpenError, RedbStore, Snapshot, Store, StoreError};
 use crate::transport::dns::Dns;
+use crate::transport::link::Link;
 use crate::transport::locate::Reach;
 use crate::transport::ports::{self, PortError, Ports};
 use crate::transport::tcp::{Limits, Streams};
@@ -57,6 +59,9 @@ pub enum RunError {
     /// The port of the administrative interface.
     #[error("the administrative interface cannot listen on {0} ({1}). Change `listen` under [admin]")]
     AdminPort(SocketAddr, io::Error),
+    /// The link to the other hosts.
+    #[error("{0}")]
+    Link(#[from] LinkError),
     /// Who may use it.
     #[error("{0}")]
     Access(#[from] AccessError),
@@ -130,6 +135,7 @@ pub fn run(config: Config, lost: ErrorCounter, greet: Greet) -> Result<(), RunEr
     }
     // All addresses first: another host in the way is the most common mistake, and costs nothing to find.
     let ports = ports::open(&config.sip)?;
+    let link_port = linking::open(&config)?;
     let access = Access::new(&config.admin)?;
     let admin_port = std::net::TcpListener::bind(config.admin.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -141,7 +147,7 @@ pub fn run(config: Config, lost: ErrorCounter, greet: Greet) -> Result<(), RunEr
         .build()
         .map_err(system("threads"))?;
     let outcome = io.block_on(async {
-        let host = start(&config, ports, access, admin_port, lost, greet).await?;
+        let host = start(&config, ports, link_port, access, admin_port, lost, greet).await?;
         host.live(&config).await
     });
     io.shutdown_timeout(CLOSING_MAX);
@@ -157,6 +163,7 @@ struct Host {
     reread: Reread,
     dns: Dns,
     streams: Streams,
+    link: Option<Link>,
     store: OpenStore,
     /// Keeps other processes away from the data folder.
     _lock: std::fs::File,
@@ -167,6 +174,7 @@ struct Host {
 async fn start(
     config: &Arc<Config>,
     ports: Ports,
+    link_port: Option<LinkPort>,
     access: Access,
     admin_port: std::net::TcpListener,
     lost: ErrorCounter,
@@ -177,8 +185,12 @@ async fn start(
     let clock = Clock::start();
     let (inbox, arrivals) = inbox();
     let store = OpenStore::open(config).await?;
-    let (identity, lock) = standing::identity(&config.host.name, &config.host.data_dir)
+    let (mut identity, lock) = standing::identity(&config.host.name, &config.host.data_dir)
         .map_err(|error| RunError::Identity { path: config.host.data_dir.clone(), error })?;
+    let advertised = link_port.as_ref().map(|port| port.advertised);
+    identity.pool.clone_from(&config.host.pool);
+    identity.link = advertised;
+    identity.listeners.clone_from(&ports.listeners);
     let standing = store.store.enlist(&identity).await?;
     tell_seeded(&seed(&*store.store, config).await?);
     let shared = config.store.kind.is_shared();
@@ -186,6 +198,10 @@ async fn start(
     let bundle = Arc::new(Bundle::read(&config.policies.dir).map_err(RunError::Policies)?);
     let media = start_media(config, &inbox)?;
     let streams = Streams::new(tokio::runtime::Handle::current(), inbox.waiting.clone(), tcp_limits(config));
+    let link = link_port
+        .map(|port| port.start(tokio::runtime::Handle::current(), inbox.waiting.clone()))
+        .transpose()
+        .map_err(system("the port for other hosts"))?;
     let dns = Dns::new(&config.sip.nameservers)
         .map_err(|error| RunError::System { what: "the resolver", error: io::Error::other(error) })?;
 
@@ -216,6 +232,7 @@ async fn start(
         writing: Box::pin(writing),
         hands: Hands {
             streams: streams.clone(),
+            link: link.clone(),
             store: writes,
             names: queries,
             media: Box::new(move |command| media.send(command)),
@@ -223,7 +240,8 @@ async fn start(
         },
     };
     let greeted = snapshot.clone();
-    let make = making(config, ports.listeners.clone(), snapshot, Arc::clone(&bundle), inbox.clone());
+    let make =
+        making(config, ports.listeners.clone(), link.is_some(), snapshot, Arc::clone(&bundle), inbox.clone());
     let (started, ended) = engine_thread::start(parts, make).map_err(system("the engine's thread"))?;
     let Ok(plugins) = started.await else {
         return Err(ended_early(ended.await.ok()));
@@ -251,16 +269,30 @@ async fn start(
     tokio::spawn(admin::serve(admin_port, admin::router(service), stop.clone().cancelled_owned()));
     tokio::spawn(look_after(clock, heartbeat, metrics, streams.clone(), LostLines::new(lost)));
     readiness.set(State::Ready);
-    let text = greeting(config, &ports.listeners, &plugins, &greeted);
+    let text = greeting(config, &ports.listeners, advertised, &plugins, &greeted);
     // On a stopped terminal it would stand still before it listens to signals.
     std::thread::spawn(move || greet(&text));
-    Ok(Host { signals, engine, inbox, readiness, reread, dns, streams, store, _lock: lock, stop, ended })
+    Ok(Host {
+        signals,
+        engine,
+        inbox,
+        readiness,
+        reread,
+        dns,
+        streams,
+        link,
+        store,
+        _lock: lock,
+        stop,
+        ended,
+    })
 }
 
 /// Makes the engine and its plugins, on the engine's thread. Returns the plugins' names and versions as well.
 fn making(
     config: &Arc<Config>,
     listeners: Vec<crate::net::Listener>,
+    clustered: bool,
     snapshot: Snapshot,
     bundle: Arc<Bundle>,
     inbox: Inbox,
@@ -283,7 +315,7 @@ fn making(
         }
         let names = names(&plugins.list());
         let options =
-            Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins, clustered: false };
+            Options { config, listeners, seed: rand::random(), snapshot, bundle, plugins, clustered };
         let mut engine = Engine::new(now, options).map_err(|error| error.to_string())?;
         let clock = Clock::start();
         engine.limit_policy_time(Arc::new(move || clock.now().instant.since_start()), POLICY_DECISION_MAX);
@@ -322,7 +354,12 @@ impl Host {
         tracing::info!(?outcome, "stopping");
         self.stop.cancel();
         let ended = timeout(CLOSING_MAX, self.ended).await.ok().and_then(Result::ok);
-        self.streams.shut_down(CLOSING_MAX).await;
+        let unlink = async {
+            if let Some(link) = &self.link {
+                link.shut_down(CLOSING_MAX).await;
+            }
+        };
+        tokio::join!(self.streams.shut_down(CLOSING_MAX), unlink);
         self.store.close().await;
         match ended {
             Some(Ended::Stopped) => Ok(()),
@@ -334,6 +371,9 @@ impl Host {
         tracing::info!("SIGHUP: reading policies, configuration and resolver settings again");
         self.reread.now();
         reload::report(config, &config.file);
+        if let Some(link) = &self.link {
+            linking::renew(config, link);
+        }
         if let Err(error) = self.dns.reload() {
             tracing::error!(%error, "the resolver settings stay as they were");
         }

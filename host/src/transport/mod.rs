@@ -5,6 +5,7 @@
 
 pub mod dns;
 pub mod framing;
+pub mod link;
 pub mod locate;
 pub mod ports;
 pub mod tcp;
