@@ -14,6 +14,7 @@ pub mod notifier;
 pub mod orbit;
 pub mod plugin;
 pub mod policy;
+pub mod pool;
 pub mod recent;
 pub mod registrar;
 pub mod repeats;

@@ -48,7 +48,8 @@ impl Calls {
             | Timer::LampCheck
             | Timer::Gather(_)
             | Timer::Seats
-            | Timer::RecordCalls => {}
+            | Timer::RecordCalls
+            | Timer::Pools => {}
         }
     }
 

@@ -75,9 +75,12 @@ impl Seats {
                     .as_ref()
                     .and_then(|record| Some((serde_json::from_slice(&record.value).ok()?, record.revision)));
                 match seat {
-                    Some(seat) => self.seats.insert(pool, seat),
-                    None => self.seats.remove(&pool),
-                };
+                    // What this host has written it knows before the watch tells it.
+                    Some((_, revision))
+                        if self.seats.get(&pool).is_some_and(|(_, known)| *known > revision) => {}
+                    Some(seat) => drop(self.seats.insert(pool, seat)),
+                    None => drop(self.seats.remove(&pool)),
+                }
                 None
             }
             _ => None,

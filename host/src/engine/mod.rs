@@ -8,7 +8,8 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits while others may have taken over).
+//! here), `phase` (pools that fail), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
+//! while others may have taken over).
 
 pub(crate) mod core;
 pub(crate) mod timers;
@@ -28,6 +29,7 @@ mod invite;
 mod lamp;
 mod notice;
 mod output;
+mod phase;
 mod pickup;
 mod place;
 mod protect;
@@ -160,7 +162,7 @@ impl Engine {
         let names = config.pools.iter().filter_map(|pool| pool.fqdn.clone()).collect();
         // The configuration has seen to it that the name is short enough.
         let own = HostName::new(&config.host.name).filter(|_| clustered);
-        let cluster = own.map(|own| Clustered::new(own, &snapshot));
+        let cluster = own.map(|own| Clustered::new(own, &config.pools, &snapshot));
         let mark = cluster.as_ref().map(|cluster| cluster.mark(&config.host.pool)).unwrap_or_default();
         let edges = own.into_iter().map(|own| (own, listeners.clone())).collect();
         let identity = Identity {
@@ -319,6 +321,7 @@ impl Engine {
                 Timer::Seats => self.look_at_seats(),
                 // It is done whenever all else has been.
                 Timer::RecordCalls => {}
+                Timer::Pools => self.look_at_pools(),
                 other => self.calls.on_timer(&mut self.core, other),
             }
             self.settle();
@@ -401,7 +404,7 @@ impl Engine {
     }
 
     fn settle(&mut self) {
-        self.look_at_seats_if_changed();
+        self.look_at_cluster_if_changed();
         loop {
             if let Some(event) = self.core.tx.poll_event() {
                 self.on_sip(event);
@@ -439,6 +442,7 @@ impl Engine {
         if !self.draining {
             self.draining = true;
             self.orbits.set_draining(true);
+            self.look_at_seats();
             self.core.event("host.draining", None, None, serde_json::Value::Null);
         }
     }

@@ -11,6 +11,7 @@ use crate::admin::Refused;
 use crate::call::{Done, Failed, LegFacts, Origin};
 use crate::media::Playlist;
 use crate::orbit::{RestoredCall, Whose};
+use crate::pool::Proposal;
 use crate::store::{
     Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
 };
@@ -43,6 +44,11 @@ pub(super) enum StoreOwner {
     },
     /// The records of calls.
     Calls,
+    /// Whoever brings a pool on.
+    Pool {
+        /// What was written.
+        proposal: Proposal,
+    },
     /// Nobody: written behind.
     Nobody,
 }
@@ -102,6 +108,7 @@ impl Engine {
             StoreOwner::Seat { pool, pass } => self.seat_answered(pool, &pass, result),
             StoreOwner::Taken { .. } => {}
             StoreOwner::Calls => self.calls_stored(result),
+            StoreOwner::Pool { proposal } => self.pool_answered(&proposal, result),
             StoreOwner::Nobody => {
                 if let Err(error) = result {
                     let detail = serde_json::json!({ "error": error.to_string() });

@@ -1,7 +1,7 @@
 //! In a cluster: taking the seat of a pool, and giving it up.
 //!
-//! A vacant seat is taken by the first of the hosts it is for, by name; the others wait a little longer each, in case that one
-//! cannot. Who has taken it reads the whole store and takes up what is there: registrations, lamps, parked calls, calls.
+//! A vacant seat is taken by the first of the hosts it is for ([`Pools::heirs`]); the others wait a little longer each, in case
+//! that one cannot. A holder who is not to have it any more passes it on. Who has taken it reads the whole store and takes up what is there: registrations, lamps, parked calls, calls.
 //! Whoever sees that somebody else has taken its seat forgets the pool's users, without a word to their phones.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,27 +12,37 @@ use super::record::StoreOwner;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::cluster::{Mark, Seats};
+use crate::config;
 use crate::directory::Directory;
 use crate::net::{Flow, HostName};
 use crate::notifier::Resource;
 use crate::orbit::{Orbits, Whose};
+use crate::pool::Pools;
 use crate::store::{Change, Outcome, Snapshot, StoreError};
 use crate::time::Instant;
 
 /// How much longer each further host waits before it takes a vacant seat.
 const TURN: Duration = Duration::from_secs(2);
 /// The pause after an attempt that failed.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// What only a host in a cluster has.
 #[derive(Debug)]
 pub(super) struct Clustered {
     /// Who lives, and who serves whom.
     pub(super) seats: Seats,
+    /// In which phase each pool is, and who may serve it.
+    pub(super) pools: Pools,
+    /// Pools of which a record is being written.
+    pub(super) writing: BTreeSet<String>,
+    /// Until when no such write is tried again.
+    pub(super) rest_until: Option<Instant>,
     /// Pools whose users are served here.
     served: BTreeSet<String>,
     /// Seats that are being taken: asked for, or won and being read.
     taking: BTreeSet<String>,
+    /// Seats passed to others because this host is going down.
+    handed_on: BTreeSet<String>,
     /// Since when a seat has been seen vacant.
     vacant: BTreeMap<String, Instant>,
     /// Something about hosts or seats is new.
@@ -44,13 +54,19 @@ pub(super) struct Clustered {
 }
 
 impl Clustered {
-    pub(super) fn new(own: HostName, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(own: HostName, pools: &[config::Pool], snapshot: &Snapshot) -> Self {
         let mut seats = Seats::new(own);
         seats.load(snapshot);
+        let mut pools = Pools::new(own, pools);
+        pools.load(snapshot);
         Self {
             seats,
+            pools,
+            writing: BTreeSet::new(),
+            rest_until: None,
             served: BTreeSet::new(),
             taking: BTreeSet::new(),
+            handed_on: BTreeSet::new(),
             vacant: BTreeMap::new(),
             changed: true,
             elsewhere: Elsewhere::default(),
@@ -93,17 +109,22 @@ impl Engine {
     pub(super) fn cluster_changed(&mut self, change: &Change) {
         let Some(cluster) = &mut self.cluster else { return };
         let gone = cluster.seats.apply(change);
+        let moved = cluster.pools.apply(change);
         cluster.changed = true;
         if let Some(edge) = gone.filter(|edge| *edge != cluster.seats.own()) {
             self.registrar.edge_gone(edge);
             self.answers_no_more(edge);
         }
         self.meet_hosts();
+        if let Some(moved) = moved {
+            self.pool_changed(&moved);
+        }
     }
 
-    pub(super) fn look_at_seats_if_changed(&mut self) {
+    pub(super) fn look_at_cluster_if_changed(&mut self) {
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.changed) {
             cluster.changed = false;
+            self.look_at_pools();
             self.look_at_seats();
         }
     }
@@ -118,7 +139,7 @@ impl Engine {
             .cloned()
             .collect();
         let mut wake = None;
-        let (mut take, mut read) = (Vec::new(), Vec::new());
+        let (mut take, mut pass, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for pool in &self.config.pools {
             let pool = &pool.name;
             if cluster.taking.contains(pool) {
@@ -126,12 +147,26 @@ impl Engine {
             }
             if let Some(holder) = cluster.seats.holder(pool) {
                 cluster.vacant.remove(pool);
-                if holder == own && !cluster.served.contains(pool) {
-                    read.push(pool.clone());
+                if holder != own {
+                    continue;
+                }
+                let to = if self.draining {
+                    // Once: two hosts that both go would pass it to and fro.
+                    let other =
+                        cluster.pools.heirs(&cluster.seats, pool).into_iter().find(|host| *host != own);
+                    other.filter(|_| cluster.handed_on.insert(pool.clone()))
+                } else {
+                    cluster.pools.successor(&cluster.seats, pool)
+                };
+                match to {
+                    Some(to) => pass.push((pool.clone(), to)),
+                    None if !cluster.served.contains(pool) => read.push(pool.clone()),
+                    None => {}
                 }
                 continue;
             }
-            let Some(turn) = cluster.seats.of_pool(pool).position(|host| host == own) else { continue };
+            let heirs = cluster.pools.heirs(&cluster.seats, pool);
+            let Some(turn) = heirs.iter().position(|host| *host == own) else { continue };
             let since = *cluster.vacant.entry(pool.clone()).or_insert(now);
             let due = since + TURN * u32::try_from(turn).unwrap_or(u32::MAX);
             if due <= now && !self.draining {
@@ -147,20 +182,24 @@ impl Engine {
             self.leave_seat(&pool);
         }
         for pool in take {
-            self.take_seat(pool);
+            self.pass_seat(pool, own);
+        }
+        for (pool, to) in pass {
+            self.pass_seat(pool, to);
         }
         for pool in read {
             self.read_up(pool);
         }
     }
 
-    fn take_seat(&mut self, pool: String) {
+    /// Makes `to` the holder of a seat that is vacant, or this host's.
+    fn pass_seat(&mut self, pool: String, to: HostName) {
         if !self.orbits.is_live() {
             return;
         }
         let epoch = self.orbits.epoch_record(&pool);
         let Some(cluster) = &mut self.cluster else { return };
-        let Some(pass) = cluster.seats.pass(&pool, cluster.seats.own(), epoch) else { return };
+        let Some(pass) = cluster.seats.pass(&pool, to, epoch) else { return };
         cluster.taking.insert(pool.clone());
         self.write(pass.clone(), StoreOwner::Seat { pool, pass });
     }

@@ -59,6 +59,8 @@ pub enum Timer {
     Seats,
     /// …write down the calls that have changed again soon after they were written.
     RecordCalls,
+    /// …bring a pool on that has been silent, or heard again, for long enough.
+    Pools,
 }
 
 /// The engine's own wake-ups; transactions, registrar and orbits keep theirs.

@@ -13,7 +13,7 @@ const IN_A_NAME: &AsciiSet = &CONTROLS.add(b'/').add(b'%').add(b' ');
 pub const MIRRORED: [&str; 3] = ["user/", "range/", "pool/"];
 
 /// Those it mirrors as well where other hosts write them. A host alone knows of them before its store does.
-pub const SHARED: [&str; 2] = ["orbit/", "host/"];
+pub const SHARED: [&str; 4] = ["orbit/", "host/", "drain/", "policy/"];
 
 /// A key, taken apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +26,10 @@ pub enum Key {
     Epoch(String),
     /// `pool/NAME/seat`: the host that serves the pool's users.
     Seat(String),
+    /// `drain/NAME`: a host that is to serve nobody.
+    Drain(String),
+    /// `policy/POOL`: the policy files of a pool's hosts.
+    Policy(String),
     /// `range/NAME`: a named run of orbit numbers.
     Range(String),
     /// `user/NAME`.
@@ -55,6 +59,8 @@ impl Key {
             ("pool", None) => Some(Key::Pool(name)),
             ("pool", Some(Some(what))) if what == "epoch" => Some(Key::Epoch(name)),
             ("pool", Some(Some(what))) if what == "seat" => Some(Key::Seat(name)),
+            ("drain", None) => Some(Key::Drain(name)),
+            ("policy", None) => Some(Key::Policy(name)),
             ("range", None) => Some(Key::Range(name)),
             ("user", None) => Some(Key::User(name)),
             ("orbit", None) => Some(Key::Orbit(name)),
@@ -137,6 +143,16 @@ pub fn seat_key(pool: &str) -> String {
     format!("{}/seat", pool_key(pool))
 }
 
+/// The key that says of a host that it is drained.
+pub fn drain_key(host: &str) -> String {
+    format!("{ROOT}drain/{}", encode(host))
+}
+
+/// The key of a pool's policy files.
+pub fn policy_key(pool: &str) -> String {
+    format!("{ROOT}policy/{}", encode(pool))
+}
+
 /// The key of a host.
 pub fn host_key(name: &str) -> String {
     format!("{}{}", hosts_prefix(), encode(name))
@@ -161,6 +177,8 @@ mod tests {
         assert_eq!(Key::parse(&epoch_key("ea/st")), Some(Key::Epoch("ea/st".into())));
         assert_eq!(Key::parse(&seat_key("ea/st")), Some(Key::Seat("ea/st".into())));
         assert_eq!(Key::parse(&host_key("fe1")), Some(Key::Host("fe1".into())));
+        assert_eq!(Key::parse(&drain_key("fe1")), Some(Key::Drain("fe1".into())));
+        assert_eq!(Key::parse(&policy_key("ea st")), Some(Key::Policy("ea st".into())));
         assert_eq!(Key::parse(&binding_key("bob", "a/1")), Some(Key::Binding("bob".into(), "a/1".into())));
         assert_eq!(Key::parse(&lamp_key("bob", "7")), Some(Key::Lamp("bob".into(), "7".into())));
         assert_eq!(Key::parse(&call_key("east", "a/1")), Some(Key::Call("east".into(), "a/1".into())));

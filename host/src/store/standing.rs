@@ -110,6 +110,8 @@ impl Fence {
     pub fn apply(&mut self, key: &str, record: Option<&super::Record>) {
         let Some(Key::Epoch(pool)) = Key::parse(key) else { return };
         match record {
+            // What this host has written it knows before the watch tells it.
+            Some(record) if self.epochs.get(&pool).is_some_and(|(_, known)| *known > record.revision) => {}
             Some(record) => {
                 // What cannot be read is an epoch nobody has: nothing of that pool can be written.
                 let epoch = serde_json::from_slice(&record.value).unwrap_or(u64::MAX);

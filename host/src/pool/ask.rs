@@ -1,0 +1,252 @@
+//! What an administrator may ask for, why it may be refused (RES-26), and what it will do.
+
+use super::pools::{Pools, Proposal, lives};
+use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
+use crate::cluster::Seats;
+use crate::config::KIND_GROUP_PICKUP;
+use crate::near::did_you_mean;
+use crate::time::Now;
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// The backup is to serve the pool's users.
+    Failover,
+    /// The pool's users are to come home.
+    Failback {
+        /// Also when the backup is dead (RES-28).
+        disaster: bool,
+    },
+}
+
+impl Ask {
+    /// Which procedure it begins.
+    pub const fn procedure(self) -> Procedure {
+        match self {
+            Ask::Failover => Procedure::Failover,
+            Ask::Failback { .. } => Procedure::Failback,
+        }
+    }
+}
+
+/// Why it is not done.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Objection {
+    /// No such pool.
+    #[error("there is no pool {pool:?}{near}")]
+    Unknown {
+        /// As it was named.
+        pool: String,
+        /// A near match.
+        near: String,
+    },
+    /// Nobody could serve its users.
+    #[error("{0} has no backup pool")]
+    NoBackup(String),
+    /// Something else is under way.
+    #[error("the {procedure} of {pool} that {by} asked for is at the step {step}, done by {runner}")]
+    Running {
+        /// Of which pool.
+        pool: String,
+        /// What.
+        procedure: &'static str,
+        /// Since whose word.
+        by: String,
+        /// How far.
+        step: &'static str,
+        /// Who does it.
+        runner: String,
+    },
+    /// It is so already.
+    #[error("{pool} is {phase} already: {who} serves its users")]
+    Already {
+        /// The pool.
+        pool: String,
+        /// Its phase.
+        phase: Phase,
+        /// Who has them.
+        who: String,
+    },
+    /// A pool that was never failed over comes home by itself.
+    #[error(
+        "{pool} is {phase}: there is nothing to fail back; when its hosts are heard again its users go home by themselves"
+    )]
+    NotFailedOver {
+        /// The pool.
+        pool: String,
+        /// Its phase.
+        phase: Phase,
+    },
+    /// The backup's own users are not at home (RES-26).
+    #[error("{backup} is {phase}: {remedy}, only then can {pool} fail over to it")]
+    BackupAway {
+        /// The pool.
+        pool: String,
+        /// Its backup.
+        backup: String,
+        /// The backup's phase.
+        phase: Phase,
+        /// What is to be done first.
+        remedy: String,
+    },
+    /// No host would serve them.
+    #[error("no host of {0} is alive")]
+    NobodyThere(String),
+    /// The backup is dead, and nobody has said that this is known (RES-28).
+    #[error("no host of {backup} is alive; --disaster brings the users of {pool} home without it")]
+    BackupDead {
+        /// The pool.
+        pool: String,
+        /// Its backup.
+        backup: String,
+    },
+    /// This host may not write.
+    #[error("this host is fenced: the store does not count it as alive")]
+    Fenced,
+}
+
+impl Pools {
+    /// The pool of that name.
+    pub fn expect(&self, pool: &str) -> Result<&PoolRecord, Objection> {
+        self.record(pool).ok_or_else(|| Objection::Unknown {
+            pool: pool.to_owned(),
+            near: did_you_mean(pool, self.names()),
+        })
+    }
+
+    /// Whether something may be asked for now.
+    pub fn check(&self, seats: &Seats, pool: &str, ask: Ask) -> Result<(), Objection> {
+        let record = self.expect(pool)?;
+        let name = || pool.to_owned();
+        let Some(backup) = &record.backup else { return Err(Objection::NoBackup(name())) };
+        if let Some(journal) = record.running() {
+            return Err(Objection::Running {
+                pool: name(),
+                procedure: journal.procedure.word(),
+                by: journal.asked_by.clone(),
+                step: journal.current().map_or("open", |step| step.name.word()),
+                runner: journal.runner.clone(),
+            });
+        }
+        match (ask, record.phase) {
+            (Ask::Failover, Phase::FailedOver | Phase::FailingOver | Phase::FailingBack) => {
+                let who = seats.holder(pool).map_or_else(|| "nobody".to_owned(), |host| host.to_string());
+                return Err(Objection::Already { pool: name(), phase: record.phase, who });
+            }
+            (Ask::Failover, Phase::Active | Phase::Outage | Phase::Resilient) => {
+                let phase = self.phase(backup);
+                if phase != Phase::Active {
+                    let remedy = match phase {
+                        Phase::FailedOver => format!("fail {backup} back first"),
+                        Phase::FailingOver | Phase::FailingBack => "wait until that is over".to_owned(),
+                        Phase::Outage | Phase::Resilient => format!("{backup} has to be back first"),
+                        Phase::Active => String::new(),
+                    };
+                    let backup = backup.clone();
+                    return Err(Objection::BackupAway { pool: name(), backup, phase, remedy });
+                }
+                if !lives(seats, backup) {
+                    return Err(Objection::NobodyThere(backup.clone()));
+                }
+            }
+            (Ask::Failback { disaster }, Phase::FailedOver) => {
+                if !lives(seats, pool) {
+                    return Err(Objection::NobodyThere(name()));
+                }
+                if !disaster && !lives(seats, backup) {
+                    return Err(Objection::BackupDead { pool: name(), backup: backup.clone() });
+                }
+            }
+            (
+                Ask::Failback { .. },
+                Phase::Active | Phase::Outage | Phase::Resilient | Phase::FailingOver | Phase::FailingBack,
+            ) => {
+                return Err(Objection::NotFailedOver { pool: name(), phase: record.phase });
+            }
+        }
+        Ok(())
+    }
+
+    /// The write that begins what is asked for: phase, journal and a raised epoch at once, so that there is no procedure
+    /// without its fence.
+    pub fn begin(
+        &self,
+        now: Now,
+        seats: &Seats,
+        pool: &str,
+        ask: Ask,
+        by: &str,
+    ) -> Result<Proposal, Objection> {
+        self.check(seats, pool, ask)?;
+        let record = self.expect(pool)?;
+        let planned = record.phase == Phase::Active && lives(seats, pool);
+        let mut journal = Journal::new(ask.procedure(), planned, by, self.own.as_str(), now.utc);
+        let note = format!("epoch {}", self.epoch(pool) + 1);
+        journal.set(StepName::Fence, StepState::Done, now.utc, note);
+        let phase = match ask {
+            Ask::Failover => Phase::FailingOver,
+            Ask::Failback { .. } => Phase::FailingBack,
+        };
+        let record = PoolRecord { phase, since: now.utc, journal: Some(journal), ..record.clone() };
+        let mut transaction = self.write(seats, &record).ok_or(Objection::Fenced)?;
+        self.raise_epoch(pool, &mut transaction);
+        Ok(Proposal { pool: pool.to_owned(), transaction })
+    }
+
+    /// What each step would do, in words.
+    pub fn preview(&self, seats: &Seats, pool: &str, ask: Ask) -> Vec<(StepName, String)> {
+        let Some(record) = self.record(pool) else { return Vec::new() };
+        let (terms, backup) = (self.terms(pool), record.backup.as_deref().unwrap_or("nobody"));
+        let planned = record.phase == Phase::Active && lives(seats, pool);
+        let says = |step: &StepName| match (ask.procedure(), step) {
+            (_, StepName::Fence) => {
+                let epoch = self.epoch(pool);
+                format!(
+                    "the epoch of {pool} goes from {epoch} to {}; its users are in resiliency mode",
+                    epoch + 1
+                )
+            }
+            (_, StepName::Parked) => {
+                let calls = self.parked(pool);
+                let wait = if planned {
+                    format!("wait up to {}s for", terms.drain_time.as_secs())
+                } else {
+                    "deal with".to_owned()
+                };
+                let then = if terms.rescue {
+                    format!("{backup} takes them up (rescue)")
+                } else {
+                    "end them (disconnect)".to_owned()
+                };
+                format!("{wait} {calls} parked calls, then {then}")
+            }
+            (Procedure::Failover, StepName::Seat) => match seats.holder(pool) {
+                Some(holder) if planned => format!("{holder} passes the seat to a host of {backup}"),
+                _ => format!("a host of {backup} takes the seat"),
+            },
+            (Procedure::Failback, StepName::Seat) => {
+                let first = self.willing(seats, pool);
+                let first = first.first().map_or_else(|| format!("a host of {pool}"), ToString::to_string);
+                format!("{first} takes the seat; what is parked in orbits of {backup} stays there")
+            }
+            (Procedure::Failover, StepName::Ranges) if terms.ranges_follow => {
+                let pickup = |range: &&(crate::admin::RangeSpec, u64)| {
+                    range.0.kind == KIND_GROUP_PICKUP && range.0.pool == pool
+                };
+                let count = self.ranges.values().filter(pickup).count();
+                format!("{count} pickup ranges go to {backup}")
+            }
+            (Procedure::Failover, StepName::Ranges) => {
+                format!("pickup ranges stay; move them with: switchyard orbit set NAME --pool {backup}")
+            }
+            (Procedure::Failback, StepName::Ranges) => {
+                format!("{} pickup ranges that went with the failover come home", record.moved.len())
+            }
+            (Procedure::Failover, StepName::Open) => {
+                format!("full service by {backup}, with its settings and orbits")
+            }
+            (Procedure::Failback, StepName::Open) => format!("full service by {pool}"),
+        };
+        ask.procedure().steps().iter().map(|step| (*step, says(step))).collect()
+    }
+}

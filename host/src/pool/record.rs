@@ -1,0 +1,246 @@
+//! The stored form of a pool: `pool/NAME`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Utc;
+
+/// Where a pool stands in its life cycle (design.md §8).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Its own hosts serve its users.
+    #[default]
+    Active,
+    /// All its hosts are silent: calls that are up go on, nothing new begins.
+    Outage,
+    /// The backup serves its users, in resiliency mode.
+    Resilient,
+    /// Its users are on their way to the backup, in resiliency mode.
+    FailingOver,
+    /// The backup serves its users in full, by the backup's own settings and orbits.
+    FailedOver,
+    /// Its users are on their way home, in resiliency mode.
+    FailingBack,
+}
+
+impl Phase {
+    /// All of them, in the order of a disaster.
+    pub const ALL: [Phase; 6] = [
+        Phase::Active,
+        Phase::Outage,
+        Phase::Resilient,
+        Phase::FailingOver,
+        Phase::FailedOver,
+        Phase::FailingBack,
+    ];
+
+    /// As policies, tables and metrics call it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Phase::Active => "active",
+            Phase::Outage => "outage",
+            Phase::Resilient => "resilient",
+            Phase::FailingOver => "failing_over",
+            Phase::FailedOver => "failed_over",
+            Phase::FailingBack => "failing_back",
+        }
+    }
+
+    /// Whether the pool's users are in resiliency mode (RES-10, RES-11).
+    pub const fn is_resiliency(self) -> bool {
+        match self {
+            Phase::Active | Phase::FailedOver => false,
+            Phase::Outage | Phase::Resilient | Phase::FailingOver | Phase::FailingBack => true,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Which way a pool's users are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Procedure {
+    /// To the backup.
+    Failover,
+    /// Home.
+    Failback,
+}
+
+impl Procedure {
+    /// `failover`, `failback`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Procedure::Failover => "failover",
+            Procedure::Failback => "failback",
+        }
+    }
+
+    /// Its steps, in order.
+    pub const fn steps(self) -> &'static [StepName] {
+        match self {
+            Procedure::Failover => {
+                &[StepName::Fence, StepName::Parked, StepName::Seat, StepName::Ranges, StepName::Open]
+            }
+            Procedure::Failback => &[StepName::Fence, StepName::Ranges, StepName::Seat, StepName::Open],
+        }
+    }
+}
+
+/// What a step is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepName {
+    /// The pool's epoch is raised: what was meant before cannot be written any more.
+    Fence,
+    /// Parked calls end by themselves, or are ended, or are left to be rescued.
+    Parked,
+    /// The pool's seat changes hands.
+    Seat,
+    /// Pickup ranges change pools (RES-22).
+    Ranges,
+    /// Full service again.
+    Open,
+}
+
+impl StepName {
+    /// `fence`, `parked`, `seat`, `ranges`, `open`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            StepName::Fence => "fence",
+            StepName::Parked => "parked",
+            StepName::Seat => "seat",
+            StepName::Ranges => "ranges",
+            StepName::Open => "open",
+        }
+    }
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    /// Begun.
+    Running,
+    /// Over.
+    Done,
+}
+
+/// One step of a procedure.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub name: StepName,
+    /// How far.
+    pub state: StepState,
+    /// Since when.
+    pub at: Utc,
+    /// What it waits for, or what it did, in words.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// The procedure that runs, or the last one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Journal {
+    /// Which.
+    pub procedure: Procedure,
+    /// Whether the pool's hosts lived when it began, so that nothing need be lost.
+    pub planned: bool,
+    /// Who wanted it: an administrator's name, or `policy`.
+    pub asked_by: String,
+    /// The host that did the latest step.
+    pub runner: String,
+    /// When it began.
+    pub began: Utc,
+    /// When it was over.
+    #[serde(default)]
+    pub ended: Option<Utc>,
+    /// What it does.
+    pub steps: Vec<Step>,
+}
+
+impl Journal {
+    /// A procedure of which nothing is done.
+    pub fn new(procedure: Procedure, planned: bool, asked_by: &str, runner: &str, now: Utc) -> Self {
+        let pending =
+            |name: &StepName| Step { name: *name, state: StepState::Pending, at: now, note: String::new() };
+        Journal {
+            procedure,
+            planned,
+            asked_by: asked_by.to_owned(),
+            runner: runner.to_owned(),
+            began: now,
+            ended: None,
+            steps: procedure.steps().iter().map(pending).collect(),
+        }
+    }
+
+    /// The step of that name.
+    pub fn step(&self, name: StepName) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// The first step that is not done.
+    pub fn current(&self) -> Option<&Step> {
+        self.steps.iter().find(|step| step.state != StepState::Done)
+    }
+
+    /// Whether a step has begun.
+    pub fn has_begun(&self, name: StepName) -> bool {
+        self.step(name).is_some_and(|step| step.state != StepState::Pending)
+    }
+
+    /// Notes how far a step is.
+    pub fn set(&mut self, name: StepName, state: StepState, now: Utc, note: impl Into<String>) {
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
+            *step = Step { name, state, at: now, note: note.into() };
+        }
+    }
+}
+
+/// A pool, as `pool/NAME` holds it. The configuration of the host that fills an empty store writes the first three.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Its name.
+    pub name: String,
+    /// The name its hosts are found by.
+    #[serde(default)]
+    pub fqdn: Option<String>,
+    /// The pool that serves its users when it is lost (RES-02).
+    #[serde(default)]
+    pub backup: Option<String>,
+    /// Where it stands.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Since when.
+    #[serde(default)]
+    pub since: Utc,
+    /// What is being done about it, or was done last.
+    #[serde(default)]
+    pub journal: Option<Journal>,
+    /// Pickup ranges that were moved to the backup with the failover, to come home with the failback.
+    #[serde(default)]
+    pub moved: Vec<String>,
+}
+
+impl PoolRecord {
+    /// The procedure that runs.
+    pub fn running(&self) -> Option<&Journal> {
+        self.journal.as_ref().filter(|journal| journal.ended.is_none())
+    }
+
+    /// The record's JSON.
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        // Plain data always has a JSON form.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}

@@ -1,0 +1,73 @@
+//! Who may hold a pool's seat: its own hosts, or those of its backup.
+
+use super::pools::{Pools, lives};
+use super::record::{Phase, StepName};
+use crate::cluster::Seats;
+use crate::net::HostName;
+
+/// Whose hosts serve a pool's users.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The pool's own.
+    Home,
+    /// Its backup's.
+    Backup,
+}
+
+impl Pools {
+    /// Whose hosts are to hold a pool's seat now.
+    pub fn side(&self, seats: &Seats, pool: &str) -> Side {
+        let Some(known) = self.known.get(pool) else { return Side::Home };
+        let record = &known.record;
+        let Some(backup) = &record.backup else { return Side::Home };
+        let begun = record.running().is_some_and(|journal| journal.has_begun(StepName::Seat));
+        match record.phase {
+            Phase::Active => Side::Home,
+            Phase::Outage | Phase::Resilient | Phase::FailedOver => Side::Backup,
+            // Who is moved as planned is served at home until the seat's turn comes.
+            Phase::FailingOver => {
+                let planned = record.running().is_some_and(|journal| journal.planned);
+                if planned && !begun && lives(seats, pool) { Side::Home } else { Side::Backup }
+            }
+            // Nobody is left behind by a backup that is gone (RES-28).
+            Phase::FailingBack => {
+                if begun || !lives(seats, backup) {
+                    Side::Home
+                } else {
+                    Side::Backup
+                }
+            }
+        }
+    }
+
+    /// Those who may take a pool's seat, in the order in which they are to.
+    pub fn heirs(&self, seats: &Seats, pool: &str) -> Vec<HostName> {
+        match (self.side(seats, pool), self.backup(pool)) {
+            (Side::Home, _) | (Side::Backup, None) => self.willing(seats, pool),
+            (Side::Backup, Some(backup)) => {
+                let mut heirs = self.willing(seats, backup);
+                // One host for both keeps calls between their users on one host.
+                let holder = seats.holder(backup);
+                heirs.sort_by_key(|host| Some(*host) != holder);
+                heirs
+            }
+        }
+    }
+
+    /// To whom this host should pass a seat it holds; `None`: it keeps it.
+    pub fn successor(&self, seats: &Seats, pool: &str) -> Option<HostName> {
+        let heirs = self.heirs(seats, pool);
+        if heirs.contains(&self.own) { None } else { heirs.first().copied() }
+    }
+
+    /// The host whose turn it is to bring a pool on: whoever holds its backup's seat; if nobody does, its own; if nobody holds that
+    /// either, the first host of both.
+    pub fn runner(&self, seats: &Seats, pool: &str) -> Option<HostName> {
+        let backup = self.backup(pool);
+        let of_backup = backup.into_iter().flat_map(|backup| seats.of_pool(backup));
+        backup
+            .and_then(|backup| seats.holder(backup))
+            .or_else(|| seats.holder(pool))
+            .or_else(|| of_backup.chain(seats.of_pool(pool)).min())
+    }
+}
