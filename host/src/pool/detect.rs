@@ -42,7 +42,12 @@ impl Pools {
             since.is_some_and(|since| now.instant.saturating_since(since) >= limit)
         };
         match record.phase {
-            Phase::Active if silent.is_some() && lives(seats, backup) => Some(Phase::Outage),
+            // A pool that nobody has ever served is not lost: its first host is yet to come.
+            Phase::Active
+                if silent.is_some() && seats.last_holder(&record.name).is_some() && lives(seats, backup) =>
+            {
+                Some(Phase::Outage)
+            }
             Phase::Outage if heard.is_some() => Some(Phase::Active),
             Phase::Outage if over(*silent, terms.failure_detection) => Some(Phase::Resilient),
             Phase::Resilient if over(*heard, terms.failback_detection) => Some(Phase::Active),

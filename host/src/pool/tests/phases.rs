@@ -15,6 +15,15 @@ fn hosts_of_a_pool_serve_it_and_a_dead_one_is_replaced_by_its_neighbour() {
 }
 
 #[test]
+fn a_pool_that_nobody_has_ever_served_is_not_lost() {
+    let mut world = World::new();
+    world.kill_all(&["e1", "e2"]);
+    world.delete(seat_key("east"));
+    world.after(1000);
+    assert_eq!(world.phase("east"), Phase::Active);
+}
+
+#[test]
 fn a_silent_pool_is_out_then_lost_and_back_when_it_was_heard_for_long_enough() {
     let mut world = World::new();
     world.kill_all(&["e1", "e2"]);
