@@ -339,6 +339,84 @@ fn a_park_that_was_never_stored_leaves_both_together() {
     talking.end();
 }
 
+/// Bob's phone has answered a hold, and the host died with its ACK: the next one acknowledges, and tells him of Alice as she
+/// was. Her phone waits for its answer and says 491 for as long; it is asked a few times, and left alone.
+#[test]
+fn an_answer_whose_ack_died_is_acknowledged() {
+    let mut talking = talking();
+    let (alice, bob, a, b) = (talking.alice, talking.bob, talking.a, talking.b);
+    talking.world.start_ladder();
+    talking.world.act(alice, |phone| phone.reinvite(a, "sendonly"));
+    talking.world.run_for(Duration::from_millis(25));
+    restart(&mut talking.world, Duration::from_millis(100));
+    talking.world.run_for(second() * 40);
+    expect![[r#"
+        +0.000  alice -> host   INVITE (sdp sendonly)
+        +0.010  host  -> alice  100 Trying
+        +0.010  host  -> bob    INVITE (sdp sendonly)
+        +0.020  bob   -> host   200 OK (sdp)
+        +0.125  host  -> bob    INVITE (sdp)
+        +0.135  bob   -> host   200 OK (sdp)
+        +0.145  host  -> bob    ACK
+        +0.145  host  -> alice  INVITE (sdp)
+        +0.155  alice -> host   491 Request Pending
+        +0.165  host  -> alice  ACK
+        +0.520  bob   -> host   200 OK (sdp)
+        +0.530  host  -> bob    ACK
+        +1.535  host  -> alice  INVITE (sdp)
+        +1.545  alice -> host   491 Request Pending
+        +1.555  host  -> alice  ACK
+        +2.485  host  -> alice  INVITE (sdp)
+        +2.495  alice -> host   491 Request Pending
+        +2.505  host  -> alice  ACK
+        +2.845  host  -> alice  INVITE (sdp)
+        +2.855  alice -> host   491 Request Pending
+        +2.865  host  -> alice  ACK
+        +2.955  host  -> alice  INVITE (sdp)
+        +2.965  alice -> host   491 Request Pending
+        +2.975  host  -> alice  ACK
+        +4.215  host  -> alice  INVITE (sdp)
+        +4.225  alice -> host   491 Request Pending
+        +4.235  host  -> alice  ACK
+        +5.035  host  -> alice  INVITE (sdp)
+        +5.045  alice -> host   491 Request Pending
+        +5.055  host  -> alice  ACK
+        +5.055  host  -> bob    INVITE (sdp)
+        +5.065  bob   -> host   200 OK (sdp)
+        +5.075  host  -> bob    ACK
+        +5.075  host  -> alice  INVITE (sdp)
+        +5.085  alice -> host   491 Request Pending
+        +5.095  host  -> alice  ACK
+        +6.295  host  -> alice  INVITE (sdp)
+        +6.305  alice -> host   491 Request Pending
+        +6.315  host  -> alice  ACK
+        +6.785  host  -> alice  INVITE (sdp)
+        +6.795  alice -> host   491 Request Pending
+        +6.805  host  -> alice  ACK
+        +7.165  host  -> alice  INVITE (sdp)
+        +7.175  alice -> host   491 Request Pending
+        +7.185  host  -> alice  ACK
+        +8.265  host  -> alice  INVITE (sdp)
+        +8.275  alice -> host   491 Request Pending
+        +8.285  host  -> alice  ACK
+        +9.125  host  -> alice  INVITE (sdp)
+        +9.135  alice -> host   491 Request Pending
+        +9.145  host  -> alice  ACK
+        +11.125  host  -> alice  INVITE (sdp)
+        +11.135  alice -> host   491 Request Pending
+        +11.145  host  -> alice  ACK
+        +15.625  host  -> alice  INVITE (sdp)
+        +15.635  alice -> host   491 Request Pending
+        +15.645  host  -> alice  ACK
+    "#]]
+    .assert_eq(&talking.world.ladder());
+    assert!(talking.world.phones[alice].call(a).up && talking.world.phones[bob].call(b).up);
+    talking.world.act(alice, |phone| phone.reinvite(a, "sendrecv"));
+    talking.world.run_for(second());
+    assert!(talking.talk());
+    talking.end();
+}
+
 /// A transferor who has hung up already is rung back for the caller he left.
 #[test]
 fn a_caller_under_way_to_somebody_else_is_given_back() {

@@ -62,7 +62,7 @@ pub enum Origin {
     Fallback(LegId),
     /// An administrative request.
     Admin(AdminId),
-    /// A parked call taken up again after a restart.
+    /// A call taken up again after a restart.
     Restore,
 }
 

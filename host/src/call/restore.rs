@@ -14,7 +14,7 @@ use super::{Calls, Failed, Notice, OpId, Origin};
 use crate::engine::core::Core;
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
-use crate::sip::{Dialog, DialogId, Status};
+use crate::sip::{Dialog, DialogId, Message, Status};
 use crate::time::Utc;
 
 /// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
@@ -115,6 +115,20 @@ impl Calls {
         (id, operation)
     }
 
+    /// A phone repeats its 2xx to an INVITE of a life before, which wants its ACK: without one the phone gives the call up.
+    /// If it was an offer the ACK leaves it unanswered; what was under way is put right by [`reunite`](Self::reunite).
+    pub fn on_stray_answer(&mut self, cx: &mut Core, response: &Message) {
+        let leg = DialogId::of_response(response).and_then(|dialog| self.dialogs.get(&dialog).copied());
+        let cseq = response.cseq().number;
+        // One that this life is about to acknowledge has a transaction.
+        let known = |leg: &&Leg| leg.state == State::Confirmed && leg.ack_owed.is_none();
+        if let Some(id) = leg
+            && self.legs.get(&id).filter(known).is_some_and(|leg| cseq <= leg.dialog.local_cseq)
+        {
+            self.send_ack(cx, id, cseq, None);
+        }
+    }
+
     /// Makes a leg from its facts, for now with nobody. Nothing is sent.
     pub fn restore_alone(&mut self, cx: &mut Core, facts: LegFacts, trunk: Option<Arc<Trunk>>) -> LegId {
         self.take_up(cx, facts, trunk, Peer::None)
@@ -134,7 +148,7 @@ impl Calls {
             cx.after(Timer::Refresh(one), pause);
         }
         if unsettled {
-            self.join(cx, Origin::Phone, a, b);
+            self.join(cx, Origin::Restore, a, b);
         }
     }
 

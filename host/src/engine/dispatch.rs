@@ -59,6 +59,7 @@ impl Engine {
                     }
                 }
             }
+            sip::Event::Stray { response } => self.calls.on_stray_answer(&mut self.core, &response),
             sip::Event::Failed { client, why } => self.on_failed(client, why),
         }
     }

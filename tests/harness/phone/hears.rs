@@ -31,6 +31,7 @@ impl Phone {
                 }
             }
             Event::Response { client, response, .. } => self.on_response(client, &response),
+            Event::Stray { .. } => {}
             Event::Failed { client, .. } => match self.owners.get(&client).copied() {
                 Some(Wants::Invite(id)) => {
                     self.calls[id.0].failed = Some(Status::REQUEST_TIMEOUT);

@@ -123,7 +123,10 @@ impl Calls {
         let Some(id) = leg.busy else { return };
         let owns_call_id = leg.dialog.call_id.ends_with(&format!("@{}", cx.identity.host));
         let Some(operation) = self.operations.get_mut(&id) else { return };
-        let phone_asked = operation.origin == Origin::Phone;
+        let joins = matches!(operation.kind, Kind::Connect { .. });
+        let phone_asked = operation.origin == Origin::Phone && !joins;
+        // One that mends what another has left behind is not mended in turn: the same phone would refuse again, for ever.
+        let mends = operation.origin == Origin::Phone && joins;
         if status == Status::REQUEST_PENDING && !phone_asked && operation.attempts < ATTEMPTS_MAX {
             operation.attempts += 1;
             // RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other side up to 2 s.
@@ -181,7 +184,7 @@ impl Calls {
         };
         let text = format!("the phone answered {status}");
         self.fail(cx, id, Failed { code, status: status.0, text });
-        if let Some(leg) = undone {
+        if let Some(leg) = undone.filter(|_| !mends) {
             self.mend(cx, leg);
         }
         // These two say that the dialog is no more (RFC 3261 §12.2.1.2).

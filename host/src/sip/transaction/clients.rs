@@ -12,6 +12,7 @@ use crate::sip::header::{CSeq, ViaParts};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::name::Name;
+use crate::sip::status::Status;
 use crate::time::Instant;
 
 /// All client transactions. Looked up by number; never walked in the order of the map.
@@ -119,6 +120,9 @@ impl Clients {
         let Some(id) = self.find(&response) else {
             out.counters.stray_responses += 1;
             tracing::debug!(%flow, %response, "response of no transaction");
+            if response.method() == Method::Invite && response.status().is_some_and(Status::is_success) {
+                out.events.push_back(Event::Stray { response });
+            }
             return;
         };
         let (Some(entry), Some(status)) = (self.live.get_mut(&id), response.status()) else { return };

@@ -101,6 +101,12 @@ pub enum Event {
         /// Where it came from.
         flow: Flow,
     },
+    /// A 2xx to an INVITE of no transaction here. Whoever knows its dialog may still owe the ACK: the process that sent the
+    /// INVITE has died, and the phone repeats its answer until it has one (RFC 3261 §13.3.1.4).
+    Stray {
+        /// The response.
+        response: Message,
+    },
     /// No final response will come.
     Failed {
         /// The transaction.
