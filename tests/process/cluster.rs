@@ -1,6 +1,7 @@
 //! Hosts that share a store: a real etcd behind real hosts.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,20 +15,33 @@ use super::sipp::{Line, Script, all_succeed};
 struct Etcd {
     folder: TempDir,
     ports: [u16; 2],
+    /// The folder with its certificates, if it speaks TLS.
+    tls: Option<PathBuf>,
     child: Option<Child>,
 }
 
 impl Etcd {
     fn start() -> Etcd {
+        Self::start_with(None)
+    }
+
+    /// It believes, and is believed by, those who have certificates of the same CA.
+    fn start_secure(tls: &Path) -> Etcd {
+        Self::start_with(Some(tls.to_owned()))
+    }
+
+    fn start_with(tls: Option<PathBuf>) -> Etcd {
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
-        let mut etcd = Etcd { folder, ports: [free_port(), free_port()], child: None };
+        let mut etcd = Etcd { folder, ports: [free_port(), free_port()], tls, child: None };
         etcd.launch();
         etcd
     }
 
     fn launch(&mut self) {
-        let [client, peer] = self.ports.map(|port| format!("http://127.0.0.1:{port}"));
-        let child = Command::new("etcd")
+        let client = self.endpoints().remove(0);
+        let peer = format!("http://127.0.0.1:{}", self.ports[1]);
+        let mut command = Command::new("etcd");
+        command
             .arg("--data-dir")
             .arg(self.folder.path().join("data"))
             .args(["--name", "m0", "--initial-cluster", &format!("m0={peer}")])
@@ -35,9 +49,17 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .env_clear()
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("etcd is Debian's etcd-server; .ci/need installs it"));
+            .stderr(Stdio::null());
+        if let Some(tls) = &self.tls {
+            let file = |option: &str, name: &str| format!("{option}={}", tls.join(name).display());
+            command.args([
+                file("--cert-file", "etcd-127.0.0.1.pem"),
+                file("--key-file", "etcd-127.0.0.1.key"),
+                file("--trusted-ca-file", "ca.pem"),
+                "--client-cert-auth".to_owned(),
+            ]);
+        }
+        self.child = Some(command.spawn().expect("etcd is Debian's etcd-server; .ci/need installs it"));
     }
 
     fn kill(&mut self) {
@@ -48,7 +70,8 @@ impl Etcd {
     }
 
     fn endpoints(&self) -> Vec<String> {
-        vec![format!("http://127.0.0.1:{}", self.ports[0])]
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        vec![format!("{scheme}://127.0.0.1:{}", self.ports[0])]
     }
 }
 
@@ -150,27 +173,31 @@ fn two_hosts_have_one_set_of_orbits_ranges_and_users() {
     }
 }
 
+/// Starts another host beside `host`, with a configuration that differs in its ports and must not do; what it says.
+fn start_in_vain(host: &Host, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["policies", "plugins", "music"] {
+        std::os::unix::fs::symlink(host.path(part), folder.path().join(part)).unwrap();
+    }
+    let listens = |line: &&str| line.starts_with("listen = ") && !line.contains("tls:");
+    let text = text.lines().filter(|line| !listens(line)).map(|line| match line {
+        "[sip]" => format!("[sip]\nlisten = \"udp:127.0.0.1:{}\"\n", free_port()),
+        "[admin]" => format!("[admin]\nlisten = \"127.0.0.1:{}\"\n", free_port()),
+        line => format!("{line}\n"),
+    });
+    std::fs::write(folder.path().join("switchyard.toml"), text.collect::<String>()).unwrap();
+    let output = Command::new(SWITCHYARD).arg("run").current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap() + &String::from_utf8_lossy(&output.stdout)
+}
+
 /// A start without etcd, and one under a name that is taken, end with a sentence that says so.
 #[test]
 fn a_host_that_cannot_have_its_store_says_why() {
     let etcd = Etcd::start();
     let host = Host::start_on_etcd("fe1", &etcd.endpoints());
     let file = std::fs::read_to_string(host.path("switchyard.toml")).unwrap();
-    let start = |text: String| {
-        let folder = tempfile::tempdir().unwrap();
-        for part in ["policies", "plugins", "music"] {
-            std::os::unix::fs::symlink(host.path(part), folder.path().join(part)).unwrap();
-        }
-        let text = text.lines().filter(|line| !line.starts_with("listen = ")).map(|line| match line {
-            "[sip]" => format!("[sip]\nlisten = \"udp:127.0.0.1:{}\"\n", free_port()),
-            "[admin]" => format!("[admin]\nlisten = \"127.0.0.1:{}\"\n", free_port()),
-            line => format!("{line}\n"),
-        });
-        std::fs::write(folder.path().join("switchyard.toml"), text.collect::<String>()).unwrap();
-        let output = Command::new(SWITCHYARD).arg("run").current_dir(folder.path()).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        String::from_utf8(output.stderr).unwrap() + &String::from_utf8_lossy(&output.stdout)
-    };
+    let start = |text: String| start_in_vain(&host, &text);
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let away = start(file.replace(&etcd.endpoints()[0], &format!("http://127.0.0.1:{nobody}")));
     assert!(away.contains(&format!("no etcd member answers (http://127.0.0.1:{nobody}")), "{away}");
@@ -179,4 +206,85 @@ fn a_host_that_cannot_have_its_store_says_why() {
     // The one that was there before has not noticed.
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(readyz(&host), (200, "ready".into()));
+}
+
+/// What `switchyard cluster certificates` makes.
+fn certificates(hosts: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new(SWITCHYARD)
+        .args(["cluster", "certificates"])
+        .arg(folder.path())
+        .args(hosts)
+        .args(["--etcd", "127.0.0.1"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    folder
+}
+
+/// A host's metric, by the beginning of its line.
+fn metric(host: &Host, name: &str) -> f64 {
+    let (_, metrics) = host.ask("/metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
+/// Two hosts of a pool, linked, with an etcd that lets nobody in without a certificate. Whichever host a phone talks to, all
+/// are served by one: so they reach each other, and a call parked through one is retrieved through the other.
+#[test]
+fn linked_hosts_serve_each_others_phones() {
+    let tls = certificates(&["fe1", "fe2"]);
+    let etcd = Etcd::start_secure(tls.path());
+    let east = Host::start_in_cluster("fe1", &etcd.endpoints(), tls.path());
+    let west = Host::start_in_cluster("fe2", &etcd.endpoints(), tls.path());
+    let [alice, bob] = ["alice", "bob"].map(|user| Line::register(&east, user));
+    let [carol, dave] = ["carol", "dave"].map(|user| Line::register(&west, user));
+    let linked = "switchyard_link_peers{direction=\"out\"}";
+    assert_eq!((metric(&east, linked), metric(&west, linked)), (1.0, 1.0));
+    let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
+    bob.run(parker()).succeeds();
+    all_succeed([carol.run(Script::new("carol").call("7001").pause(500).hang_up()), parked]);
+    let callee = dave.run(Script::new("dave").answer().hung_up());
+    all_succeed([bob.run(Script::new("bob").call("1004").pause(200).hang_up()), callee]);
+    assert!(metric(&west, "switchyard_link_frames_sent_total") > 10.0);
+    assert_eq!(metric(&west, "switchyard_link_unlinked_total"), 0.0);
+    for host in [&east, &west] {
+        host.is_quiet();
+    }
+}
+
+/// Over TLS etcd comes back as it does without; whoever it does not believe, or who does not believe it, is told so.
+#[test]
+fn an_etcd_with_certificates_comes_back_and_keeps_strangers_out() {
+    let (tls, other) = (certificates(&["fe1", "fe2"]), certificates(&["fe2"]));
+    let mut etcd = Etcd::start_secure(tls.path());
+    let host = Host::start_in_cluster("fe1", &etcd.endpoints(), tls.path());
+    etcd.kill();
+    wait_for("a fenced host", || (readyz(&host) == (503, "fenced".into())).then_some(()));
+    etcd.launch();
+    wait_for("a live host", || (readyz(&host) == (200, "ready".into())).then_some(()));
+
+    let [ours, theirs] = [&tls, &other].map(|tls| tls.path().display().to_string());
+    let file = std::fs::read_to_string(host.path("switchyard.toml")).unwrap().replace("fe1", "fe2");
+    let (store, rest) = file.split_once("[cluster]").unwrap();
+    let start = |store: &str| start_in_vain(&host, &format!("{store}[cluster]{rest}"));
+    let endpoint = &etcd.endpoints()[0];
+    let says = |store: &str, words: &str| {
+        let said = start(store);
+        assert!(
+            said.contains(&format!("no etcd member answers ({endpoint}: ")) && said.contains(words),
+            "{said}"
+        );
+    };
+    says(
+        &store.replace(&format!("{ours}/ca.pem"), &format!("{theirs}/ca.pem")),
+        "not one that store.ca signed",
+    );
+    says(&store.replace(&format!("{ours}/fe2"), &format!("{theirs}/fe2")), "or does not believe it");
+    let own = |line: &&str| line.starts_with("cert = ") || line.starts_with("key = ");
+    let bare: Vec<&str> = store.lines().filter(|line| !own(line)).collect();
+    says(&(bare.join("\n") + "\n"), "perhaps it asks for a certificate");
+    // With everything right it is another host's turn to be let in.
+    let west = Host::start_in_cluster("fe2", &etcd.endpoints(), tls.path());
+    assert_eq!(readyz(&west), (200, "ready".into()));
 }

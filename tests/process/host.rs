@@ -72,6 +72,20 @@ impl Host {
         })
     }
 
+    /// The same, linked to the other hosts of its cluster; everything is proved by the certificates in `tls`.
+    #[cfg(feature = "etcd")]
+    pub fn start_in_cluster(name: &str, endpoints: &[String], tls: &Path) -> Self {
+        let tls = tls.display();
+        let files = format!("cert = \"{tls}/{name}.pem\"\nkey = \"{tls}/{name}.key\"\nca = \"{tls}/ca.pem\"");
+        let store = format!("kind = \"etcd\"\nendpoints = {endpoints:?}\nlease = \"2s\"\n{files}");
+        let cluster = format!("[cluster]\nlisten = \"tls:127.0.0.1:0\"\n{files}\n[media]");
+        Self::start_edited(&[], |text| {
+            text.replace("kind = \"embedded\"", &store)
+                .replace("name = \"fe1\"", &format!("name = \"{name}\""))
+                .replace("[media]", &cluster)
+        })
+    }
+
     fn start_as(policies: &[(&str, &str)], sip: &str, more: &str) -> Self {
         Self::start_edited(policies, |text| text.replace("[plugins]", &format!("{sip}\n[plugins]")) + more)
     }

@@ -82,19 +82,21 @@ impl Members {
         let Ok(_looking) = timeout_at(until, self.looking.lock()).await else {
             return Err(away("still looking for one"));
         };
+        let mut why = "none in time".to_owned();
         loop {
             if let Some(member) = self.chosen() {
                 return Ok(member);
             }
-            let why = match timeout_at(until, self.look()).await {
+            match timeout_at(until, self.look()).await {
                 Ok(Ok(member)) => {
                     self.choose(Some(member.place));
                     tracing::info!(endpoint = member.endpoint, "etcd");
                     return Ok(member);
                 }
-                Ok(Err(why)) => why,
-                Err(_) => "none in time".to_owned(),
-            };
+                Ok(Err(reasons)) => why = reasons,
+                // What they said before tells more.
+                Err(_) => {}
+            }
             if Instant::now() + PAUSE >= until {
                 return Err(away(&why));
             }
@@ -150,8 +152,24 @@ impl Member {
         let question = kv.get(ROOT, Some(GetOptions::new().with_limit(1).with_count_only()));
         match timeout(ATTEMPT_MAX, question).await {
             Ok(Ok(_)) => Ok(self),
-            Ok(Err(error)) => Err(format!("{}: {}", self.endpoint, words(&error))),
+            Ok(Err(error)) => Err(format!("{}: {}", self.endpoint, self.explained(words(&error)))),
             Err(_) => Err(format!("{}: no answer", self.endpoint)),
+        }
+    }
+}
+
+impl Member {
+    /// Of a handshake that failed the libraries say little: a member that does not believe us just closes.
+    fn explained(&self, words: String) -> String {
+        if !self.endpoint.starts_with("https://") {
+            return words;
+        }
+        if words.contains("invalid peer certificate") {
+            format!("{words} (its certificate is not one that store.ca signed for this address)")
+        } else if ["closed", "reset", "broken pipe", "alert"].iter().any(|end| words.contains(end)) {
+            format!("{words} (perhaps it asks for a certificate: store.cert, or does not believe it)")
+        } else {
+            words
         }
     }
 }

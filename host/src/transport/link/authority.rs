@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::credentials::{certified_name, unix};
@@ -20,7 +21,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const AUTHORITY_LIFE_DAYS: u32 = 20 * 365;
 /// How long what it signs is good for: renewed with any other yearly duty, with a year to spare.
 const CERTIFICATE_LIFE_DAYS: u32 = 2 * 365;
-/// What it is called. The same for every cluster: it is told by its key, and needs no parsing to be read again.
+/// What it is called, before a mark of its key: so two are told apart, and none needs to be parsed to be used again.
 const NAME: &str = "Switchyard cluster CA";
 
 /// A CA with its key.
@@ -56,7 +57,7 @@ impl Authority {
     /// When no key can be made.
     pub fn create(now: Utc) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate()?;
-        let params = authority(now);
+        let params = authority(&key, now);
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
@@ -67,7 +68,7 @@ impl Authority {
     /// When they are not a certificate of such a CA and its key.
     pub fn read(certificate: &str, key: &str, now: Utc) -> Result<Self, AuthorityError> {
         let key = KeyPair::from_pem(key).map_err(|error| AuthorityError::Foreign(error.to_string()))?;
-        let issuer = Issuer::new(authority(now), key);
+        let issuer = Issuer::new(authority(&key, now), key);
         let authority = Self { issuer, certificate: certificate.to_owned() };
         let trial = authority.host("trial", now)?;
         authority.believes(&trial, now).map_err(AuthorityError::Foreign)?;
@@ -123,13 +124,18 @@ impl Authority {
     }
 }
 
-fn authority(now: Utc) -> CertificateParams {
+fn authority(key: &KeyPair, now: Utc) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(NAME);
+    params.distinguished_name = named(&format!("{NAME} {}", mark(key)));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     good_for(&mut params, now, AUTHORITY_LIFE_DAYS);
     params
+}
+
+/// The first bytes of the key's digest, in hexadecimal.
+fn mark(key: &KeyPair) -> String {
+    Sha256::digest(key.public_key_raw()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn named(name: &str) -> DistinguishedName {
