@@ -63,9 +63,10 @@ bench: needs-build ## what a message, a claim, a decision and a call cost
 SEED ?= 0
 SEEDS ?= 10000
 CALLS ?= 15
+TOGETHER ?= 0
 
-simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on
-	SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \
+simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on; TOGETHER=1: several hosts
+	TOGETHER=$(TOGETHER) SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \
 	  --ignored --exact simulation::soak::soak --nocapture
 
 needs-build:

@@ -54,6 +54,8 @@ pub struct WorldOptions {
     pub plugins: &'static [&'static str],
     /// The hosts and their pools, which work together; none: one host alone, `fe1` of `east`.
     pub hosts: &'static [(&'static str, &'static str)],
+    /// Users who belong to the pool `west` instead of `east`.
+    pub west: &'static [&'static str],
 }
 
 impl Default for WorldOptions {
@@ -66,6 +68,7 @@ impl Default for WorldOptions {
             policies: Vec::new(),
             plugins: &["call_park", "group_pickup"],
             hosts: &[],
+            west: &[],
         }
     }
 }
@@ -94,8 +97,12 @@ enum Pending {
     ToPhone(usize, SocketAddr, Bytes),
     /// For a host, in that life of it.
     Host(usize, u64, Input),
+    /// A host has not reached the store since then, and counts its lease as over.
+    Lapses(usize, Instant),
     /// Nobody has heard of a host for as long as its lease lasts: its record of that revision goes.
     LeaseEnds(usize, u64),
+    /// A host that was dead starts, if nobody has started it before.
+    Start(usize),
     PowerOn(usize),
     Reconnect(usize),
 }
@@ -135,8 +142,8 @@ pub struct World {
     pub streams: BTreeMap<(usize, u64), Stream>,
     /// Pairs of hosts that do not hear each other.
     pub cut_links: BTreeSet<(usize, usize)>,
-    /// Hosts that do not reach the store.
-    storeless: BTreeSet<usize>,
+    /// Hosts that do not reach the store, and since when.
+    storeless: BTreeMap<usize, Instant>,
     /// What the host sent to where no phone is.
     pub strays: Vec<(Flow, Bytes)>,
     /// Whether traffic goes into the ladder.
@@ -219,7 +226,7 @@ impl World {
             network: Network::default(),
             streams: BTreeMap::new(),
             cut_links: BTreeSet::new(),
-            storeless: BTreeSet::new(),
+            storeless: BTreeMap::new(),
             strays: Vec::new(),
             record: false,
             options,
@@ -334,7 +341,8 @@ impl World {
 
     /// Asks the administrative interface; runs until it has answered.
     pub fn ask(&mut self, what: Request) -> Result<serde_json::Value, Refused> {
-        self.ask_host(0, what)
+        let host = self.somebody().unwrap_or(0);
+        self.ask_host(host, what)
     }
 
     /// The same of a host.
@@ -351,7 +359,8 @@ impl World {
 
     /// Asks without waiting; the answer comes in `admin`.
     pub fn ask_later(&mut self, what: Request) -> u64 {
-        self.asks(0, what)
+        let host = self.somebody().unwrap_or(0);
+        self.asks(host, what)
     }
 
     fn asks(&mut self, host: usize, what: Request) -> u64 {
@@ -365,7 +374,7 @@ impl World {
     pub fn run_for(&mut self, span: Duration) {
         if self.store_does != StoreDoes::Hang {
             for host in
-                (0..self.hosts.len()).filter(|host| !self.storeless.contains(host)).collect::<Vec<_>>()
+                (0..self.hosts.len()).filter(|host| !self.storeless.contains_key(host)).collect::<Vec<_>>()
             {
                 for (request, transaction) in std::mem::take(&mut self.hosts[host].held_back) {
                     self.write(host, request, &transaction);
@@ -422,13 +431,23 @@ impl World {
                         self.gets(host, input);
                     }
                 }
+                Pending::Lapses(host, since) => {
+                    if self.storeless.get(&host) == Some(&since) {
+                        self.gets(host, Input::Standing(Standing::Lapsed));
+                    }
+                }
                 Pending::LeaseEnds(host, record) => {
                     let key = host_key(self.hosts[host].name);
-                    let alive = self.hosts[host].engine.is_some() && !self.storeless.contains(&host);
+                    let alive = self.hosts[host].engine.is_some() && !self.storeless.contains_key(&host);
                     let stands =
                         self.store.snapshot(&key).records.get(&key).is_some_and(|r| r.revision == record);
                     if stands && !alive {
                         self.write_record(Operation::Delete { key });
+                    }
+                }
+                Pending::Start(host) => {
+                    if self.hosts[host].engine.is_none() {
+                        self.start(host);
                     }
                 }
                 Pending::PowerOn(phone) => {
@@ -524,9 +543,14 @@ impl World {
             .collect()
     }
 
-    /// What is alive in the host, by kind, zeros left out.
+    /// What is alive in the hosts, by kind, zeros left out.
     pub fn alive(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = self.engine().map(Engine::counts).unwrap_or_default();
+        let mut counts = BTreeMap::new();
+        for (what, count) in
+            self.hosts.iter().filter_map(|host| host.engine.as_ref()).flat_map(Engine::counts)
+        {
+            *counts.entry(what).or_default() += count;
+        }
         counts.retain(|_, count| *count > 0);
         counts
     }

@@ -35,7 +35,9 @@ const RULES: [&str; 11] = [
 ];
 
 /// Reasons that need something to have gone wrong.
-const TROUBLE: [&str; 13] = [
+const TROUBLE: [&str; 14] = [
+    // Its host had lost the store, and another has taken over.
+    "others serve the call now",
     "the session timer expired",
     "the refresh was not answered",
     "the phone does not know the call",
@@ -147,18 +149,33 @@ pub fn agreement(world: &mut World) -> Result<(), String> {
         }
     }
     let side_of = |leg: &Value| phones.get(leg["call_id"].as_str().unwrap_or_default()).copied();
-    for leg in legs.values() {
+    // Between the servers of two pools.
+    let between = |leg: &Value| leg["way"].as_str().is_some_and(|way| way.starts_with("pool:"));
+    // The leg to whose phone another leg's peer leads in the end.
+    let through = |leg: &Value| {
+        let mut peer = *legs.get(&leg["peer"].as_u64()?)?;
+        for _ in 0..8 {
+            if !between(peer) {
+                return Some(peer);
+            }
+            let mate =
+                legs.values().find(|mate| mate["call_id"] == peer["call_id"] && mate["id"] != peer["id"]);
+            peer = *legs.get(&mate?["peer"].as_u64()?)?;
+        }
+        None
+    };
+    for leg in legs.values().filter(|leg| !between(leg)) {
         let Some(side) = side_of(leg) else {
             return Err(format!("the host has a leg that its phone does not know: {leg}"));
         };
         let call = world.phones[side.0].call(side.1);
         let heard = call.heard.as_deref().unwrap_or_default();
-        let expected = match leg["peer"].as_u64().and_then(|peer| legs.get(&peer)) {
+        let expected = match through(leg) {
             Some(peer) => match side_of(peer) {
                 Some((phone, _)) => format!("IN IP4 {}\r", world.phones[phone].address.ip()),
                 None => continue,
             },
-            None if leg["peer"] == "host" && !leg["orbit"].is_null() => "IN IP4 192.0.2.1\r".to_owned(),
+            None if leg["peer"] == "host" && !leg["orbit"].is_null() => "IN IP4 192.0.2.".to_owned(),
             None => continue,
         };
         if !heard.contains(&expected) && call.reinvite.is_none() {
@@ -179,7 +196,7 @@ pub fn lamps(world: &mut World) -> Result<(), String> {
                 let of_user = world.phones.iter().filter(|phone| phone.user == user);
                 let shown = watch.lamps.values().filter(|lamp| lamp.state == "confirmed").count();
                 (shown, of_user.map(|phone| phone.live().count()).sum())
-            } else if user == "park" {
+            } else if user == "park" && world.hosts.iter().all(|host| host.pool == "east") {
                 (watch.lamps.len(), parked)
             } else {
                 continue;

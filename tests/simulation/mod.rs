@@ -42,6 +42,17 @@ fn known_seeds() {
     }
 }
 
+/// The same with hosts that work together.
+#[test]
+fn hosts_together() {
+    for seed in 0..60 {
+        let script = Script::together(seed, STEPS);
+        if let Err(failure) = run::run(&script, false) {
+            panic!("{}", told(&script, failure));
+        }
+    }
+}
+
 /// Seeds nobody has seen, others each time; `SEED=… cargo test … fresh_seeds` repeats one.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the clock is where a fresh seed comes from")]

@@ -12,7 +12,7 @@ use switchyard_host::store::ROOT;
 
 use super::coverage::Coverage;
 use super::invariants;
-use super::script::{Act, Change, MEMBERS, PHONES, POLICIES, STREAMS, Script, Trouble, USERS};
+use super::script::{Act, Change, MEMBERS, PHONES, POLICIES, STREAMS, Script, Trouble, USERS, WESTERNERS};
 use crate::harness::{OnRing, Phone, StoreDoes, Weather, World, WorldOptions};
 
 /// What a run did.
@@ -79,10 +79,14 @@ impl Run {
         // Short waits, so that most scripts see ring-backs.
         let policies = vec![("pools/east.lua".to_owned(), POLICIES[1].to_owned())];
         let users = MEMBERS.to_vec();
-        let options = WorldOptions { seed: script.seed, policies, users, ..WorldOptions::default() };
+        let hosts = script.hosts;
+        let west = if hosts.iter().any(|(_, pool)| *pool == "west") { &WESTERNERS[..] } else { &[] };
+        let options =
+            WorldOptions { seed: script.seed, policies, users, hosts, west, ..WorldOptions::default() };
         let mut world = World::with(options);
         for user in PHONES {
             let phone = world.add_phone(user);
+            world.move_phone(phone, world.hosts[phone % world.hosts.len()].name);
             if script.streams && STREAMS.contains(&phone) {
                 world.on_tcp(phone);
             }
@@ -166,6 +170,7 @@ impl Run {
             self.world.reconnect(phone);
         }
         self.world.store_does = StoreDoes::WELL;
+        self.world.heal();
         if trouble.changes {
             for user in 0..USERS {
                 self.change(Change::Gone { user, gone: false });

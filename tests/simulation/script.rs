@@ -14,6 +14,14 @@ pub const PHONES: [&str; 6] = ["alice", "bob", "carol", "dave", "alice", "carol"
 pub const USERS: usize = 4;
 /// Those of them that speak TCP where some do.
 pub const STREAMS: [usize; 2] = [3, 5];
+/// Hosts that work together.
+pub const DEPLOYMENTS: [&[(&str, &str)]; 3] = [
+    &[("fe1", "east"), ("fe2", "east")],
+    &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")],
+    &[("fe1", "east"), ("fw1", "west"), ("fe2", "east"), ("fw2", "west")],
+];
+/// Users of the other pool, where there is one.
+pub const WESTERNERS: [&str; 2] = ["carol", "dave"];
 /// The pickup groups, and who is in which at first.
 pub const GROUPS: [&str; 2] = ["*101", "*102"];
 pub const MEMBERS: [(&str, &str); 3] = [
@@ -260,6 +268,27 @@ pub enum Act {
         plugin: usize,
     },
     Change(Change),
+    // ---- what goes wrong where hosts work together ----
+    /// `kill -9` of one host, and a new start after that long.
+    Die {
+        host: usize,
+        down: Duration,
+    },
+    /// A host does not reach the store; or again it does.
+    Storeless {
+        host: usize,
+        cut: bool,
+    },
+    /// Two hosts do not hear each other; or again they do.
+    Unlink {
+        hosts: (usize, usize),
+        cut: bool,
+    },
+    /// A phone talks to another host from now on, and registers there.
+    Roam {
+        phone: usize,
+        host: usize,
+    },
 }
 
 /// Which kinds of trouble a seed has.
@@ -275,12 +304,19 @@ pub struct Trouble {
     pub edits: bool,
     pub admin: bool,
     pub changes: bool,
+    /// Hosts die.
+    pub deaths: bool,
+    /// Hosts lose the store, or each other.
+    pub partitions: bool,
+    /// Phones change hosts.
+    pub roams: bool,
 }
 
 impl Trouble {
     /// Whether nothing gets lost: then host and phones agree on every call whenever nothing is on its way.
     pub fn is_none(self) -> bool {
-        !(self.weather || self.cuts || self.reboots || self.crashes || self.store || self.rude)
+        let Self { weather, cuts, reboots, crashes, store, rude, deaths, partitions, .. } = self;
+        !(weather || cuts || reboots || crashes || store || rude || deaths || partitions)
     }
 }
 
@@ -289,6 +325,8 @@ impl Trouble {
 pub struct Script {
     pub seed: u64,
     pub trouble: Trouble,
+    /// Hosts that work together, and their pools; none: one alone.
+    pub hosts: &'static [(&'static str, &'static str)],
     /// Some phones speak TCP.
     pub streams: bool,
     pub steps: Vec<Step>,

@@ -23,11 +23,14 @@ fn soak() {
     let first = number("SEED", 0);
     let seeds = number("SEEDS", 1_000);
     let steps = number("CALLS", 20) as usize * STEPS_PER_CALL;
+    // Of hosts that work together, if it says so.
+    let together = number("TOGETHER", 0) > 0;
+    let script = |seed| if together { Script::together(seed, steps) } else { Script::of(seed, steps) };
     let (mut calls, mut faults, mut coverage) = (0, BTreeMap::new(), Coverage::default());
     let mut failed: BTreeMap<String, Vec<(u64, super::run::Failure)>> = BTreeMap::new();
     let start = std::time::Instant::now();
     for seed in first..first + seeds {
-        match run(&Script::of(seed, steps), false) {
+        match run(&script(seed), false) {
             Ok(report) => {
                 calls += report.calls;
                 coverage.merge(&report.coverage);
@@ -53,7 +56,7 @@ fn soak() {
         let all: Vec<u64> = seeds.iter().map(|(seed, _)| *seed).collect();
         println!("FAILED in {} seeds: {:?}", all.len(), &all[..all.len().min(12)]);
         if let Some((seed, failure)) = seeds.into_iter().next() {
-            println!("{}", told(&Script::of(seed, steps), failure));
+            println!("{}", told(&script(seed), failure));
         }
     }
     assert_eq!(kinds, 0, "kinds of failures");

@@ -7,7 +7,7 @@ use crate::config::Secret;
 /// One request. The answer is JSON, the shape of which stands at each variant.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// All calls: `[{id, state, since, legs: [{id, user, uri, call_id, state, held}], …}]`.
+    /// All calls: `[{id, state, since, legs: [{id, user, uri, call_id, state, way, held}], …}]`.
     Calls,
     /// Ends a call. Answer: `{}`.
     Hangup {

@@ -159,6 +159,7 @@ impl Engine {
                 State::Confirmed => "confirmed",
                 State::Ended => "ended",
             },
+            "way": leg.flow().to_string(),
             "held": leg.held_at.is_some(),
             "peer": match leg.peer {
                 Peer::Leg(peer) => json!(peer.0),

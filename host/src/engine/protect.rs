@@ -171,6 +171,15 @@ impl Engine {
         self.write_calls();
     }
 
+    /// Looks at every call again: some have gone on here while their pool was another host's.
+    pub(super) fn protect_all(&mut self) {
+        if self.config.store.records_calls() {
+            for leg in self.calls.legs().map(|leg| leg.id).collect::<Vec<_>>() {
+                self.protect_leg(leg);
+            }
+        }
+    }
+
     fn protect_leg(&mut self, id: LegId) {
         let Some(leg) = self.calls.leg(id).filter(|leg| leg.state == State::Confirmed) else {
             return self.unprotect(id);
@@ -197,6 +206,10 @@ impl Engine {
     }
 
     fn protect_call(&mut self, first: LegId, second: Option<LegId>) {
+        if self.pool_to_record(first, second).is_none() {
+            self.protection.drop_call_of(first);
+            return;
+        }
         let settled = self.is_settled(first, second);
         self.protection.keep(self.core.now.instant, first, second, settled);
     }
@@ -278,6 +291,10 @@ impl Engine {
     fn call_to_write(&mut self, first: LegId) -> Option<(String, Bytes)> {
         let now = self.core.now.instant;
         let (_, second) = self.protection.call_of(first)?;
+        let Some(pool) = self.pool_to_record(first, second).map(str::to_owned) else {
+            self.protection.drop_call_of(first);
+            return None;
+        };
         let settled = self.is_settled(first, second);
         if !settled && self.protection.entries.get(&first)?.key.is_none() {
             return None;
@@ -292,7 +309,8 @@ impl Engine {
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         let hash = Some(hasher.finish());
-        let key = self.key_of(&record)?;
+        // The local tag of its first leg never comes again.
+        let key = call_key(&pool, &record.legs.first()?.dialog.local_tag);
         let entry = self.protection.entries.get_mut(&first)?;
         if entry.stored == hash {
             return None;
@@ -315,13 +333,13 @@ impl Engine {
         expected.into_iter().collect()
     }
 
-    /// A call belongs to its caller's pool, if that is served here, a stranger's to its callee's. Its name is the local tag of its first leg,
-    /// which never comes again.
-    fn key_of(&self, record: &CallRecord) -> Option<String> {
-        let caller_first = record.legs.iter().filter(|leg| !leg.rung).chain(&record.legs);
-        let pool = caller_first.filter_map(|leg| leg.party.pool.as_deref()).find(|pool| self.serves(pool));
-        let id = &record.legs.first()?.dialog.local_tag;
-        Some(call_key(pool.unwrap_or(&self.config.host.pool), id))
+    /// A call belongs to its caller's pool, if that is served here, a stranger's to its callee's. One that goes on here
+    /// after its pool has gone to another host is not recorded: nobody would look for it, or remove it.
+    fn pool_to_record(&self, first: LegId, second: Option<LegId>) -> Option<&str> {
+        let legs = || [Some(first), second].into_iter().flatten().filter_map(|leg| self.calls.leg(leg));
+        let caller_first = legs().filter(|leg| !leg.rung).chain(legs());
+        let pools = caller_first.filter_map(|leg| leg.party.pool.as_deref()).chain([&*self.config.host.pool]);
+        pools.into_iter().find(|pool| self.serves(pool))
     }
 
     /// The legs of the calls recorded under a pool. Calls that nobody has recorded, ringing ones above all, are not among
@@ -365,6 +383,7 @@ impl Engine {
             if let Peer::Leg(peer) = leg.peer
                 && talks(peer)
                 && self.protection.call_of(leg.id) != Some((leg.id.min(peer), Some(leg.id.max(peer))))
+                && self.pool_to_record(leg.id.min(peer), Some(leg.id.max(peer))).is_some()
             {
                 found.push(format!("leg {} talks, and nobody records it", leg.id.0));
             }

@@ -70,11 +70,20 @@ fn playlist(call: &RestoredCall) -> Playlist {
 }
 
 impl Engine {
-    /// Writes without waiting: registrations.
+    /// Writes without waiting: registrations, lamps. In a cluster only while this life of the host goes on: what is written
+    /// late, by one that others have taken for dead, would stand beside what they have written since.
     pub(super) fn write_behind(&mut self, mut operations: Vec<Operation>) {
+        let expect: Vec<_> = match self.cluster {
+            Some(_) => self.orbits.own_life().into_iter().collect(),
+            None => Vec::new(),
+        };
+        if self.cluster.is_some() && expect.is_empty() {
+            return;
+        }
         while !operations.is_empty() {
             let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
-            let transaction = Transaction { expect: Vec::new(), operations, durability: Durability::Relaxed };
+            let transaction =
+                Transaction { expect: expect.clone(), operations, durability: Durability::Relaxed };
             self.write(transaction, StoreOwner::Nobody);
             operations = rest;
         }

@@ -297,6 +297,7 @@ impl Engine {
         }
         self.restore(snapshot, Whose::Pool(pool));
         self.adopt_calls(snapshot, Whose::Pool(pool));
+        self.protect_all();
         let (directory, orbits) = (&self.directory, &self.orbits);
         let mine = |resource: &Resource, watcher: &str| {
             whose_lamp(directory, orbits, resource, watcher) == Some(pool)

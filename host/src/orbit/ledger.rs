@@ -178,6 +178,10 @@ impl Ledger {
         self.entries.remove(&number);
     }
 
+    pub(super) fn own_life(&self) -> Option<(String, Expect)> {
+        self.fence.own_life()
+    }
+
     /// A pool's epoch and the revision of its record, if there is one.
     pub(super) fn epoch_record(&self, pool: &str) -> (u64, Option<u64>) {
         self.fence.epoch_record(pool)

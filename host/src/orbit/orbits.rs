@@ -310,6 +310,11 @@ impl Orbits {
         }
     }
 
+    /// What every write of this life of the host may expect; `None` while it must not write.
+    pub fn own_life(&self) -> Option<(String, Expect)> {
+        self.ledger.own_life()
+    }
+
     /// Whether a flow has anything to do with an orbit.
     pub fn looks_after(&self, flow: FlowId) -> bool {
         self.flows.get(&flow).is_some_and(|holdings| !holdings.numbers.is_empty())

@@ -148,6 +148,11 @@ impl Fence {
         self.epochs.get(pool).map_or(0, |(epoch, _)| *epoch)
     }
 
+    /// That this life of the host goes on; `None` while it must not write.
+    pub fn own_life(&self) -> Option<(String, Expect)> {
+        Some((host_key(&self.host), Expect::Revision(self.standing?)))
+    }
+
     /// A pool's epoch, and the revision of the record that says it if there is one.
     pub fn epoch_record(&self, pool: &str) -> (u64, Option<u64>) {
         self.epochs.get(pool).map_or((0, None), |(epoch, revision)| (*epoch, Some(*revision)))
@@ -159,8 +164,7 @@ impl Fence {
             Some((_, revision)) => Expect::Revision(*revision),
             None => Expect::Absent,
         };
-        let host = (host_key(&self.host), Expect::Revision(self.standing?));
-        Some([host, (super::keys::epoch_key(pool), epoch)])
+        Some([self.own_life()?, (super::keys::epoch_key(pool), epoch)])
     }
 }
 

@@ -29,7 +29,7 @@ impl World {
     pub(super) fn write(&mut self, host: usize, request: StoreId, transaction: &Transaction) {
         let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
         let (pause, result) = match self.store_does {
-            _ if self.storeless.contains(&host) => {
+            _ if self.storeless.contains_key(&host) => {
                 self.hosts[host].held_back.push((request, transaction.clone()));
                 return;
             }
@@ -66,7 +66,7 @@ impl World {
                 continue;
             }
             for host in 0..self.hosts.len() {
-                if self.hosts[host].engine.is_some() && !self.storeless.contains(&host) {
+                if self.hosts[host].engine.is_some() && !self.storeless.contains_key(&host) {
                     self.for_host(StoreDoes::SOON, host, Input::StoreChanged(change.clone()));
                 }
             }

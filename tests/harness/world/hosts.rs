@@ -67,6 +67,8 @@ impl World {
         let host = &mut self.hosts[index];
         host.engine = None;
         host.held_back.clear();
+        self.storeless.remove(&index);
+        let host = &self.hosts[index];
         let (address, record) = (host.address, host.record);
         self.streams.retain(|(host, _), _| *host != index);
         self.pending.retain(|_, pending| match pending {
@@ -84,14 +86,46 @@ impl World {
         }
     }
 
+    /// Starts a dead host after that long.
+    pub fn start_later(&mut self, index: usize, after: Duration) {
+        self.push(after, Pending::Start(index));
+    }
+
+    /// A host that runs, the first of them.
+    pub fn somebody(&self) -> Option<usize> {
+        self.hosts.iter().position(|host| host.engine.is_some())
+    }
+
+    /// Every host runs and reaches the store and all others; every phone registers again.
+    pub fn heal(&mut self) {
+        if !self.is_cluster() {
+            return;
+        }
+        self.cut_links.clear();
+        for host in 0..self.hosts.len() {
+            self.cut_from_store(host, false);
+            if self.hosts[host].engine.is_none() {
+                self.start(host);
+            }
+        }
+        self.run_for(LEASE * 2);
+        for phone in 0..self.phones.len() {
+            self.act(phone, |phone| phone.register(3600));
+        }
+        self.run_for(Duration::from_secs(2));
+    }
+
     /// A host reaches the store no more, or again. What it asks meanwhile is answered then.
     pub fn cut_from_store(&mut self, index: usize, cut: bool) {
         if cut {
-            self.storeless.insert(index);
+            if self.storeless.contains_key(&index) {
+                return;
+            }
+            self.storeless.insert(index, self.now);
             let record = self.hosts[index].record;
             self.push(LEASE, Pending::LeaseEnds(index, record));
-            self.for_host(LEASE * 4 / 5, index, Input::Standing(Standing::Lapsed));
-        } else if self.storeless.remove(&index) {
+            self.push(LEASE * 4 / 5, Pending::Lapses(index, self.now));
+        } else if self.storeless.remove(&index).is_some() {
             let key = host_key(self.hosts[index].name);
             if !self.store.snapshot(&key).records.contains_key(&key) {
                 let host = &self.hosts[index];
@@ -242,7 +276,7 @@ pool = "east"
 "#,
         options.sip,
         address.ip(),
-        users(&options.users, !options.hosts.is_empty()),
+        users(&options.users, options.west, !options.hosts.is_empty()),
         options.config
     );
     match config::parse(&PathBuf::from("world.toml"), &text) {
@@ -252,7 +286,7 @@ pool = "east"
 }
 
 /// Alice, Bob, Carol and Dave of the east; in a cluster Erin and Frank of the west as well.
-pub(super) fn users(more: &[(&str, &str)], cluster: bool) -> String {
+pub(super) fn users(more: &[(&str, &str)], west: &[&str], cluster: bool) -> String {
     let all = [
         ("alice", "1001", true, "east"),
         ("bob", "1002", true, "east"),
@@ -262,6 +296,7 @@ pub(super) fn users(more: &[(&str, &str)], cluster: bool) -> String {
         ("frank", "2002", true, "west"),
     ];
     let text = |(name, extension, may_park, pool): (&str, &str, bool, &str)| {
+        let pool = if west.contains(&name) { "west" } else { pool };
         let display = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
         let keys: String =
             more.iter().filter(|(user, _)| *user == name).map(|(_, keys)| format!("{keys}\n")).collect();

@@ -69,7 +69,7 @@ impl World {
                 }
                 Output::Store { request, transaction } => self.write(host, request, &transaction),
                 Output::Read { request } => {
-                    let away = self.storeless.contains(&host) || self.store_does == StoreDoes::Hang;
+                    let away = self.storeless.contains_key(&host) || self.store_does == StoreDoes::Hang;
                     let result = match away {
                         true => Err(StoreError::Unavailable("switched off by the test".to_owned())),
                         false => Ok(self.store.snapshot(ROOT)),

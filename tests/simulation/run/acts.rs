@@ -50,7 +50,7 @@ impl Run {
 
     /// Number and token of a call that waits.
     fn waiting(&mut self, nth: usize) -> Option<(String, String)> {
-        let rows = self.world.engine().is_some().then(|| self.world.ask(Request::Occupants))?.ok()?;
+        let rows = self.world.somebody().is_some().then(|| self.world.ask(Request::Occupants))?.ok()?;
         let rows = rows.as_array()?;
         let row = rows.get(nth % rows.len().max(1))?;
         Some((row["number"].as_str()?.to_owned(), row["token"].as_str()?.to_owned()))
@@ -58,7 +58,7 @@ impl Run {
 
     /// The id of a call as the administrative interface lists it, and a user in it.
     fn listed(&mut self, nth: usize) -> Option<(u64, String)> {
-        let rows = self.world.engine().is_some().then(|| self.world.ask(Request::Calls))?.ok()?;
+        let rows = self.world.somebody().is_some().then(|| self.world.ask(Request::Calls))?.ok()?;
         let rows = rows.as_array()?;
         let row = rows.get(nth % rows.len().max(1))?;
         Some((row["id"].as_u64()?, row["legs"][0]["user"].as_str()?.to_owned()))
@@ -185,7 +185,7 @@ impl Run {
             }
             Act::AdminPickup { nth, user } => {
                 let rows =
-                    self.world.engine().is_some().then(|| self.world.ask(Request::Ringing { group: None }));
+                    self.world.somebody().is_some().then(|| self.world.ask(Request::Ringing { group: None }));
                 let rows =
                     rows.and_then(Result::ok).and_then(|rows| rows.as_array().cloned()).unwrap_or_default();
                 if let Some(call) = rows.get(nth % rows.len().max(1)).and_then(|row| row["call"].as_u64()) {
@@ -247,6 +247,31 @@ impl Run {
                 self.world.ask_later(Request::ReloadPlugin { name });
             }
             Act::Change(change) => self.change(change),
+            Act::Die { host, down } => {
+                if self.world.hosts[host].engine.is_some() {
+                    self.fault("host died");
+                    self.world.kill(host);
+                    self.world.start_later(host, down);
+                }
+            }
+            Act::Storeless { host, cut } => {
+                if self.world.hosts[host].engine.is_some() {
+                    self.fault("no store");
+                    self.world.cut_from_store(host, cut);
+                }
+            }
+            Act::Unlink { hosts, cut: true } => {
+                self.fault("no link");
+                self.world.cut_links.insert(hosts);
+            }
+            Act::Unlink { hosts, cut: false } => {
+                self.world.cut_links.remove(&hosts);
+            }
+            Act::Roam { phone, host } => {
+                let name = self.world.hosts[host].name;
+                self.world.move_phone(phone, name);
+                self.world.act(phone, |phone| phone.register(3600));
+            }
         }
     }
 

@@ -27,11 +27,56 @@ impl Script {
             edits: some(),
             admin: some(),
             changes: some(),
+            ..Trouble::default()
         };
         let streams = rng.random_range(0..3) == 0;
         let steps =
             (0..steps).map(|_| Step { after: pause(&mut rng), act: act(&mut rng, trouble) }).collect();
-        Self { seed, trouble, streams, steps }
+        Self { seed, trouble, hosts: &[], streams, steps }
+    }
+
+    /// The script of a seed for hosts that work together.
+    pub fn together(seed: u64, steps: usize) -> Self {
+        let mut rng = ChaCha12Rng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 1);
+        let troubled = !seed.is_multiple_of(3);
+        let mut some = || troubled && rng.random_range(0..3) == 0;
+        let trouble = Trouble {
+            rude: some(),
+            weather: some(),
+            cuts: some(),
+            reboots: some(),
+            edits: some(),
+            deaths: some(),
+            partitions: some(),
+            roams: some(),
+            ..Trouble::default()
+        };
+        let hosts = *DEPLOYMENTS.choose(&mut rng).unwrap();
+        let steps = (0..steps)
+            .map(|_| {
+                let act = far_fault(&mut rng, trouble, hosts.len()).unwrap_or_else(|| act(&mut rng, trouble));
+                Step { after: pause(&mut rng), act }
+            })
+            .collect();
+        Self { seed, trouble, hosts, streams: false, steps }
+    }
+}
+
+/// What goes wrong between hosts, one step in eight.
+fn far_fault(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize) -> Option<Act> {
+    if rng.random_range(0..8) > 0 {
+        return None;
+    }
+    let (host, other) = (rng.random_range(0..hosts), rng.random_range(0..hosts));
+    let cut = rng.random_range(0..2) == 0;
+    match rng.random_range(0..4) {
+        0 if trouble.deaths => {
+            Some(Act::Die { host, down: Duration::from_millis(rng.random_range(0..40_000)) })
+        }
+        1 if trouble.partitions => Some(Act::Storeless { host, cut }),
+        2 if trouble.partitions => Some(Act::Unlink { hosts: (host, other), cut }),
+        3 if trouble.roams => Some(Act::Roam { phone: rng.random_range(0..PHONES.len()), host }),
+        _ => None,
     }
 }
 
