@@ -38,7 +38,11 @@ fn soak() {
                     *faults.entry(what).or_insert(0) += times;
                 }
             }
-            Err(failure) => failed.entry(kind(&failure)).or_default().push((seed, failure)),
+            Err(failure) => {
+                // Long before the end of a long run.
+                println!("seed {seed}: {}", failure.what);
+                failed.entry(kind(&failure)).or_default().push((seed, failure));
+            }
         }
     }
     let took = start.elapsed().as_secs_f64();
