@@ -263,3 +263,19 @@ fn a_phone_that_starts_again_and_again_keeps_its_lamps() {
         (Some(Status::SERVICE_UNAVAILABLE), "Retry-After: 60".into())
     );
 }
+
+/// The clock is a day behind after a restart: a subscription does not live a day longer for it.
+#[test]
+fn a_clock_set_back_does_not_prolong_subscriptions() {
+    let mut world = office();
+    let [carol] = world.phones(["carol"]);
+    world.act(carol, |phone| phone.watch("sip:bob@example.test", 3600));
+    world.run_for(seconds(2));
+    world.kill_host();
+    world.clock_ahead_ms = -86_400_000;
+    world.start_host();
+    world.run_for(seconds(7_000));
+    assert_eq!(world.alive().get("lamps"), Some(&1));
+    world.run_for(seconds(300));
+    assert_eq!(world.alive().get("lamps"), None);
+}

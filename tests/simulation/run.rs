@@ -217,8 +217,9 @@ impl Run {
         }
         self.world.run_for(Duration::from_secs(70));
         if !self.calm {
-            // A leg whose phone has forgotten it, unheard, ends with its session timer.
-            self.world.run_for(Duration::from_secs(4_000));
+            // A leg whose phone has forgotten it, unheard, ends with its session timer; a subscription when it has run
+            // out, which a clock that is set back makes two hours at most.
+            self.world.run_for(Duration::from_secs(if trouble.clock { 7_300 } else { 4_000 }));
         }
         self.look()?;
         if trouble.store && !stored_calls(&self.world).is_empty() {

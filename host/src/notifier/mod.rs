@@ -327,7 +327,9 @@ impl Notifier {
 
     fn insert(&mut self, cx: &mut Core, record: Record) -> LampId {
         let id = LampId(cx.fresh_id());
+        // However far the clock was set back since: none lives longer than it may be asked for.
         let left = Duration::from_millis(record.expires.0.saturating_sub(cx.now.utc.0));
+        let left = left.min(Duration::from_secs(EXPIRES_MAX.into()));
         cx.timers.set(Timer::LampExpiry(id), cx.now.instant + left);
         if cx.timers.when(Timer::LampCheck).is_none() {
             cx.after(Timer::LampCheck, CHECK_EVERY);

@@ -315,9 +315,11 @@ impl Phone {
 
     fn acknowledge(&mut self, id: CallId, response: &Message) {
         let call = &self.calls[id.0];
-        let offerless = match call.reinvite {
-            Some(_) => call.asked_for_offer,
-            None => call.invite.sdp().is_none() && response.cseq().number == call.invite.cseq().number,
+        // A 2xx that is repeated may arrive while the next request is under way.
+        let offerless = if response.cseq().number == call.invite.cseq().number {
+            call.invite.sdp().is_none()
+        } else {
+            call.reinvite.is_some() && call.asked_for_offer
         };
         let body = (offerless && !self.bare_ack).then(|| self.sdp(answering(response)));
         let (flow, by) = (self.flow(), self.address.to_string());
