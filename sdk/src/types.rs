@@ -219,6 +219,14 @@ impl Code {
     pub const WITHDRAWN: Code = Code(35108);
     /// Nothing rings there: 404.
     pub const NOTHING_RINGS: Code = Code(35109);
+    /// The user, or the callee, is in resiliency mode: 480.
+    pub const RESILIENCY: Code = Code(35110);
+    /// The pool is out of service: 503 with Retry-After.
+    pub const POOL_OUT: Code = Code(35111);
+    /// A pool is not in the phase, or the hosts are not there, for what an administrator wants: nothing SIP says.
+    pub const POOL_PHASE: Code = Code(35112);
+    /// Hosts of one pool have different policy files: nothing SIP says.
+    pub const POLICY_SKEW: Code = Code(35113);
 }
 
 /// A refusal: what happened, in the field's codes and in words for a person.

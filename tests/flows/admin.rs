@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use switchyard_host::admin::{OPENAPI, Request};
+use switchyard_host::pool::Ask;
 
 use crate::harness::{World, WorldOptions};
 
@@ -76,6 +77,7 @@ fn the_engine_tells_what_the_description_says() {
         ("/api/v1/occupants", Request::Occupants, 1),
         ("/api/v1/users", Request::Users, 3),
         ("/api/v1/plugins", Request::Plugins, 1),
+        ("/api/v1/pools", Request::Pools, 1),
     ] {
         let answer = world.ask(request).unwrap();
         assert!(answer.as_array().is_some_and(|list| list.len() >= least), "{path}: {answer}");
@@ -102,4 +104,25 @@ fn a_pickup_group_is_a_number_of_a_group_pickup_range() {
     assert_eq!(refused.status, 400);
     assert!(refused.text.contains("GCP-04"), "{}", refused.text);
     assert_eq!(set(Value::Null).unwrap()["pickup_group"], Value::Null);
+}
+
+#[test]
+fn hosts_of_a_cluster_tell_of_pools_what_the_description_says() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let schema = &document["paths"]["/api/v1/pools"]["get"]["responses"]["200"]["content"]["application/json"]
+        ["schema"];
+    let hosts = &[("fe1", "east"), ("fw1", "west")];
+    let mut world = World::with(WorldOptions { hosts, ..WorldOptions::default() });
+    world.run_for(Duration::from_secs(1));
+    let failover =
+        |dry_run| Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run };
+    for dry_run in [true, false] {
+        let begun = world.ask(failover(dry_run)).unwrap();
+        let schema = json!({ "$ref": "#/components/schemas/PoolProcedure" });
+        assert_eq!(mistakes(&document, &schema, &begun, "failover"), Vec::<String>::new());
+    }
+    world.run_for(Duration::from_secs(3));
+    let pools = world.ask(Request::Pools).unwrap();
+    assert_eq!(pools[0]["phase"], "failed_over");
+    assert_eq!(mistakes(&document, schema, &pools, "pools"), Vec::<String>::new());
 }

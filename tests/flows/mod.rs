@@ -12,6 +12,7 @@ mod notifier;
 mod park;
 mod phones;
 mod pickup;
+mod pools;
 mod restart;
 mod session;
 mod torture;

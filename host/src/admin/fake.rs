@@ -93,6 +93,29 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             }
             Ok(user)
         }
+        Request::Pools => Ok(json!([{
+            "name": "east", "fqdn": "east.example.test", "backup": "west", "phase": "failed_over",
+            "since": 32_503_680_000_000_u64, "epoch": 7, "served_by": "fw1", "serving": "west", "parked": 0,
+            "hosts": [{"name": "fe1", "drained": true}], "moved": ["east-groups"],
+            "journal": {"procedure": "failover", "planned": false, "asked_by": "ana", "runner": "fw1",
+                "began": 32_503_679_000_000_u64, "ended": 32_503_680_000_000_u64, "steps": [
+                    {"name": "fence", "state": "done", "at": 32_503_679_000_000_u64, "note": "users of east are in resiliency mode"},
+                    {"name": "open", "state": "done", "at": 32_503_680_000_000_u64, "note": ""}]}
+        }])),
+        Request::MovePool { pool, .. } if pool != "east" => Err(Refused {
+            status: 409,
+            code: Some(35112),
+            text: "east is failed_over: fail east back first, only then can west fail over to it".to_owned(),
+        }),
+        Request::MovePool { pool, ask, dry_run, .. } => Ok(json!({
+            "pool": pool, "procedure": ask.procedure(), "dry_run": dry_run,
+            "steps": [{"name": "fence", "does": "users of east are in resiliency mode"}, {"name": "open", "does": "full service by west"}]
+        })),
+        Request::DrainHost { host, drained, .. } => Ok(json!({"host": host, "drained": drained})),
+        Request::ReassignPool { pool, to, users, dry_run } => Ok(json!({
+            "pool": pool, "to": to, "dry_run": dry_run, "ranges": ["east-park", "east-groups"],
+            "users": if *users { vec!["alice", "bob"] } else { Vec::new() }
+        })),
         Request::PolicyStatus => Ok(json!({
             "revision": 3, "hash": "ab12", "pools": [{"pool": "east", "file": "default.lua"}],
             "last_error": ["default.lua:5: pickup_timout: unknown key, did you mean pickup_timeout?"]

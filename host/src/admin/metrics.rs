@@ -3,6 +3,8 @@
 use metrics::{counter, gauge};
 use serde_json::Value;
 
+use crate::pool::Phase;
+
 /// Fields of [`Request::Status`](super::Request::Status) and the gauges they become.
 const GAUGES: [(&str, &str); 4] = [
     ("calls", "switchyard_calls"),
@@ -29,6 +31,21 @@ pub(super) fn set(status: &Value) {
     if let Some(revision) = status["policy"]["revision"].as_f64() {
         gauge!("switchyard_policy_revision").set(revision);
     }
+    for pool in status["pools"].as_array().into_iter().flatten() {
+        let Some(name) = pool["name"].as_str() else { continue };
+        for phase in Phase::ALL {
+            let is = if pool["phase"] == phase.word() { 1.0 } else { 0.0 };
+            gauge!("switchyard_pool_phase", "pool" => name.to_owned(), "phase" => phase.word()).set(is);
+        }
+        if let Some(epoch) = pool["epoch"].as_f64() {
+            gauge!("switchyard_pool_epoch", "pool" => name.to_owned()).set(epoch);
+        }
+        let served = if pool["served_by"] == status["host"] { 1.0 } else { 0.0 };
+        gauge!("switchyard_pool_served", "pool" => name.to_owned()).set(served);
+        if let Some(differs) = pool["policy_differs"].as_bool() {
+            gauge!("switchyard_policy_skew", "pool" => name.to_owned()).set(if differs { 1.0 } else { 0.0 });
+        }
+    }
     for (place, prefix) in COUNTERS {
         for (what, value) in status.pointer(place).and_then(Value::as_object).into_iter().flatten() {
             if let Some(value) = value.as_u64() {
@@ -49,7 +66,8 @@ mod tests {
     fn the_status_becomes_gauges_and_counters() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let status = json!({"calls": 2, "orbit_leaks": 0, "ready": true, "counts": {"legs": 5},
-            "policy": {"revision": 2, "counters": {"overruns": 3}}, "sip": {"malformed": 4}});
+            "policy": {"revision": 2, "counters": {"overruns": 3}}, "sip": {"malformed": 4}, "host": "fe1",
+            "pools": [{"name": "east", "phase": "resilient", "epoch": 5, "served_by": "fe1", "policy_differs": true}]});
         metrics::with_local_recorder(&recorder, || set(&status));
         let text = recorder.handle().render();
         for line in [
@@ -59,6 +77,11 @@ mod tests {
             "switchyard_policy_revision 2",
             "switchyard_policy_overruns_total 3",
             "switchyard_sip_malformed_total 4",
+            "switchyard_pool_phase{pool=\"east\",phase=\"resilient\"} 1",
+            "switchyard_pool_phase{pool=\"east\",phase=\"active\"} 0",
+            "switchyard_pool_epoch{pool=\"east\"} 5",
+            "switchyard_pool_served{pool=\"east\"} 1",
+            "switchyard_policy_skew{pool=\"east\"} 1",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
+use crate::pool::Ask;
 
 /// One request. The answer is JSON, the shape of which stands at each variant.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -89,6 +90,40 @@ pub enum Request {
         change: serde_json::Map<String, serde_json::Value>,
         /// A new password, if there is one.
         password: Option<Secret>,
+    },
+    /// All pools: `[{name, fqdn, backup, phase, since, epoch, served_by, serving, hosts: [{name, drained}], parked, journal,
+    /// moved}]`.
+    Pools,
+    /// Begins a failover or failback. Answer: `{pool, procedure, dry_run, steps: [{name, does}]}`.
+    MovePool {
+        /// The pool whose users are moved: always their home (RES-26).
+        pool: String,
+        /// Which way.
+        ask: Ask,
+        /// Who asks.
+        by: String,
+        /// Only tell.
+        dry_run: bool,
+    },
+    /// Takes a host out of service, or lets it serve again. Answer: `{host, drained}`.
+    DrainHost {
+        /// Its name.
+        host: String,
+        /// Out, or back.
+        drained: bool,
+        /// Who asks.
+        by: String,
+    },
+    /// Gives the ranges of a pool to another. Answer: `{pool, to, dry_run, ranges, users}`.
+    ReassignPool {
+        /// The pool that is gone.
+        pool: String,
+        /// The one in its place.
+        to: String,
+        /// Its users, too.
+        users: bool,
+        /// Only tell.
+        dry_run: bool,
     },
     /// The running policies: `{revision, hash, pools: [{pool, file}], last_error}`.
     PolicyStatus,

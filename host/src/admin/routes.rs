@@ -23,6 +23,7 @@ use super::handle::{AdminHandle, Readiness, State as Life};
 use super::request::{RangeSpec, Refused, Request};
 use crate::config::{self, KIND_CALL_PARK, Secret};
 use crate::directory::CallRules;
+use crate::pool::Ask;
 
 /// The description of the interface, served at `/api/v1/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -96,6 +97,13 @@ fn closed_routes() -> Vec<Route> {
         (M::GET, "/api/v1/users/{name}", on(M::GET, user)),
         (M::PATCH, "/api/v1/users/{name}", on(M::PATCH, set_user)),
         (M::DELETE, "/api/v1/users/{name}", on(M::DELETE, remove_user)),
+        (M::GET, "/api/v1/pools", on(M::GET, pools)),
+        (M::GET, "/api/v1/pools/{name}", on(M::GET, pool)),
+        (M::POST, "/api/v1/pools/{name}/failover", on(M::POST, fail_over)),
+        (M::POST, "/api/v1/pools/{name}/failback", on(M::POST, fail_back)),
+        (M::POST, "/api/v1/pools/{name}/reassign", on(M::POST, reassign)),
+        (M::POST, "/api/v1/hosts/{name}/drain", on(M::POST, drain_host)),
+        (M::POST, "/api/v1/hosts/{name}/resume", on(M::POST, resume_host)),
         (M::GET, "/api/v1/policies", on(M::GET, policies)),
         (M::GET, "/api/v1/plugins", on(M::GET, plugins)),
         (M::GET, "/api/v1/plugins/{name}", on(M::GET, plugin)),
@@ -467,6 +475,82 @@ async fn add_user(State(service): State<Service>, body: Body) -> Answer {
 
 async fn remove_user(State(service): State<Service>, Segment(name): Segment) -> Answer {
     list(&service, Request::RemoveUser { name }).await
+}
+
+async fn pools(State(service): State<Service>) -> Answer {
+    list(&service, Request::Pools).await
+}
+
+async fn pool(State(service): State<Service>, Segment(name): Segment) -> Answer {
+    let pools = service.engine.ask(Request::Pools).await?;
+    Ok(answer::json(&answer::find(pools, "name", &name, "pool")?))
+}
+
+/// Who asks, where it is not said: whoever has the token.
+fn somebody() -> String {
+    "an administrator".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailOver {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default = "somebody")]
+    by: String,
+}
+
+async fn fail_over(State(service): State<Service>, Segment(pool): Segment, body: Body) -> Answer {
+    let FailOver { dry_run, by } = answer::body(body).await?;
+    list(&service, Request::MovePool { pool, ask: Ask::Failover, by, dry_run }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailBack {
+    #[serde(default)]
+    disaster: bool,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default = "somebody")]
+    by: String,
+}
+
+async fn fail_back(State(service): State<Service>, Segment(pool): Segment, body: Body) -> Answer {
+    let FailBack { disaster, dry_run, by } = answer::body(body).await?;
+    list(&service, Request::MovePool { pool, ask: Ask::Failback { disaster }, by, dry_run }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reassign {
+    to: String,
+    #[serde(default)]
+    users: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn reassign(State(service): State<Service>, Segment(pool): Segment, body: Body) -> Answer {
+    let Reassign { to, users, dry_run } = answer::body(body).await?;
+    list(&service, Request::ReassignPool { pool, to, users, dry_run }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct By {
+    #[serde(default = "somebody")]
+    by: String,
+}
+
+async fn drain_host(State(service): State<Service>, Segment(host): Segment, body: Body) -> Answer {
+    let By { by } = answer::body(body).await?;
+    list(&service, Request::DrainHost { host, drained: true, by }).await
+}
+
+async fn resume_host(State(service): State<Service>, Segment(host): Segment, body: Body) -> Answer {
+    let By { by } = answer::body(body).await?;
+    list(&service, Request::DrainHost { host, drained: false, by }).await
 }
 
 async fn policies(State(service): State<Service>) -> Answer {

@@ -257,6 +257,12 @@ impl Calls {
         self.dialogs.get(&id).copied()
     }
 
+    /// Whether a leg of this dialog is here, on this side of it: a call between two pools has both sides on one host when
+    /// that serves both.
+    pub fn has_dialog(&self, id: &DialogId) -> bool {
+        self.dialogs.contains_key(id)
+    }
+
     /// The leg a dialog identifier names, tags in either order (design.md §7: phones disagree).
     pub fn leg_named(&self, call_id: &str, one_tag: &str, other_tag: &str) -> Option<LegId> {
         let id = |local: &str, remote: &str| DialogId {

@@ -11,9 +11,11 @@ pub fn status_for(code: Code) -> Status {
         Code::VACANT | Code::WRONG_TOKEN | Code::NOTHING_RINGS => Status::NOT_FOUND,
         // 481 on an INVITE reads as a fault of the stack; 486 reads as what it is.
         Code::LOST_CLAIM | Code::OCCUPIED | Code::DOUBLE_PARK => Status::BUSY_HERE,
-        Code::FULL | Code::NOTHING_TO_PARK | Code::RETRIEVE_FAILED => Status::TEMPORARILY_UNAVAILABLE,
+        Code::FULL | Code::NOTHING_TO_PARK | Code::RETRIEVE_FAILED | Code::RESILIENCY => {
+            Status::TEMPORARILY_UNAVAILABLE
+        }
         Code::NOT_ALLOWED | Code::OUTSIDE => Status::FORBIDDEN,
-        Code::DRAINING | Code::FENCED | Code::STORE_AWAY => Status::SERVICE_UNAVAILABLE,
+        Code::DRAINING | Code::FENCED | Code::STORE_AWAY | Code::POOL_OUT => Status::SERVICE_UNAVAILABLE,
         Code::NOT_ACCEPTABLE => Status::NOT_ACCEPTABLE_HERE,
         Code::PARK_TIMEOUT => Status::SERVER_TIMEOUT,
         Code::LEG_GONE | Code::WITHDRAWN => Status::REQUEST_TERMINATED,

@@ -90,6 +90,12 @@ impl Calls {
         }
     }
 
+    /// Ends a waiting leg with a Reason of its own (RFC 3326): for what is no answer to anything.
+    pub fn end(&mut self, cx: &mut Core, id: LegId, reason: &str, why: &str) {
+        self.part(id);
+        self.hang_up(cx, id, Some(reason), why);
+    }
+
     /// Sends BYE on a confirmed leg and forgets it.
     pub(super) fn hang_up(&mut self, cx: &mut Core, id: LegId, reason: Option<&str>, why: &str) {
         let Some(leg) = self.legs.get_mut(&id) else { return };

@@ -92,6 +92,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: UserCommand,
     },
+    /// Pools and their hosts: which phase they are in, failover and failback.
+    Pool {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: PoolCommand,
+    },
     /// Calls.
     Call {
         #[command(flatten)]
@@ -292,6 +299,85 @@ pub(super) struct UserSettings {
     /// forward_unregistered, no_answer_after, also_ring, team, delegates, private_number, not_pickable_from.
     #[arg(long, value_name = "KEY=VALUE")]
     pub rule: Vec<String>,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum PoolCommand {
+    /// List the pools.
+    List,
+    /// Show one pool: its phase, its hosts, and the procedure that runs or ran last.
+    Show {
+        /// The pool.
+        name: String,
+    },
+    /// Have the backup serve the users of a pool, lost or alive.
+    #[command(
+        after_help = "Examples:\n  switchyard pool failover east --dry-run\n  switchyard pool failover east\n\n\
+        Waits and tells each step. The pool named is always the home of the users who are moved."
+    )]
+    Failover {
+        /// The pool whose users are moved.
+        name: String,
+        #[command(flatten)]
+        moving: Moving,
+    },
+    /// Bring the users of a pool home.
+    #[command(after_help = "Example:\n  switchyard pool failback east")]
+    Failback {
+        /// The pool whose users come home.
+        name: String,
+        /// Also when the backup is dead; what its users did there meanwhile is lost with it.
+        #[arg(long)]
+        disaster: bool,
+        #[command(flatten)]
+        moving: Moving,
+    },
+    /// Take a host out of service: it passes its users to the next host of its pool.
+    #[command(after_help = "Example:\n  switchyard pool drain fe1")]
+    Drain {
+        /// The host.
+        host: String,
+    },
+    /// Let a drained host serve again.
+    Resume {
+        /// The host.
+        host: String,
+    },
+    /// Give the ranges of a pool that is gone to another.
+    #[command(after_help = "Example:\n  switchyard pool reassign east --to north --users --dry-run\n\n\
+        Settings and music are files of the new pool's hosts and do not come along.")]
+    Reassign {
+        /// The pool that is gone.
+        name: String,
+        /// The pool in its place.
+        #[arg(long, value_name = "POOL")]
+        to: String,
+        /// Its users, too.
+        #[arg(long)]
+        users: bool,
+        /// Tell what would be moved, and move nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Moving {
+    /// Tell what each step would do, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Begin, and do not wait for the end.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Who wants it, for the journal.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "an administrator",
+        hide_env_values = true
+    )]
+    pub by: String,
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]

@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod documents;
 mod logging;
+mod pools;
 mod table;
 mod users;
 mod verbs;
@@ -85,6 +86,7 @@ fn execute(
         Command::Check(run) => check::whole(cli, run, out),
         Command::Orbit { remote, verb } => verbs::orbit(verb, &client(remote)?, remote.output.json, out),
         Command::User { remote, verb } => users::user(verb, &client(remote)?, remote.output.json, out),
+        Command::Pool { remote, verb } => pools::pool(verb, &client(remote)?, remote.output.json, out),
         Command::Call { remote, verb } => verbs::call(verb, &client(remote)?, remote.output.json, out),
         Command::Policy(PolicyCommand::Check(policy)) => check::policies(cli, policy, out),
         Command::Policy(PolicyCommand::Status(remote)) => {

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::admin::fake::{self, TOKEN};
 use crate::admin::{self, Request};
+use crate::pool::Ask;
 
 /// What came of a command line.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ fn every_verb_of_this_version_is_there_and_no_other() {
         check:
         orbit: list|add|set|remove|occupants|export
         user: list|show|add|remove|set|unset-pickup
+        pool: list|show|failover|failback|drain|resume|reassign
         call: list|show|park|ringing|pickup|retrieve|hangup
         policy: check|status
         plugin: list|reload|info
@@ -328,6 +330,104 @@ fn acts_say_what_was_done() {
     );
     let Some(Request::SetUser { change, .. }) = host.last() else { panic!("{:?}", host.last()) };
     assert_eq!(change.get("pickup_group"), Some(&serde_json::Value::Null));
+}
+
+#[test]
+fn pools_are_listed_shown_and_moved() {
+    let host = host(None);
+    host.check(
+        "pool list",
+        expect![[r#"
+        POOL  PHASE        FOR  SERVED BY  BACKUP  HOSTS          PARKED
+        east  failed_over  0s   fw1        west    fe1 (drained)  0
+    "#]],
+    );
+    host.check(
+        "pool show east",
+        expect![[r#"
+        pool                east
+        fqdn                east.example.test
+        backup              west
+        phase               failed_over
+        for                 0s
+        epoch               7
+        served by           fw1
+        parks in orbits of  west
+        hosts alive         fe1 (drained)
+        parked calls        0
+        ranges moved        east-groups
+        last procedure      failover, asked for by ana, over
+          fence   done     users of east are in resiliency mode
+          open    done
+    "#]],
+    );
+    host.check(
+        "pool failover east --dry-run --by ana",
+        expect![[r#"
+        fence   users of east are in resiliency mode
+        open    full service by west
+    "#]],
+    );
+    let asked =
+        Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run: true };
+    assert_eq!(host.last(), Some(asked));
+    // It waits until the journal says that it is over.
+    host.check(
+        "pool failover east --by ana",
+        expect![[r#"
+        fence   done     users of east are in resiliency mode
+        open    done
+        east is failed_over, served by fw1
+    "#]],
+    );
+    host.check(
+        "pool failback east --disaster --no-wait --by ana",
+        expect![[r#"
+        fence   users of east are in resiliency mode
+        open    full service by west
+    "#]],
+    );
+    let ask = Ask::Failback { disaster: true };
+    let asked = Request::MovePool { pool: "east".into(), ask, by: "ana".into(), dry_run: false };
+    assert_eq!(host.last(), Some(asked));
+    let said = host.say("pool failover west");
+    let why =
+        "refused: east is failed_over: fail east back first, only then can west fail over to it (35112)\n";
+    assert_eq!((said.status, said.err.as_str()), (1, why));
+}
+
+#[test]
+fn hosts_are_drained_and_pools_replaced() {
+    let host = host(None);
+    host.check(
+        "pool drain fe1",
+        expect![[r#"
+        fe1 passes its users on and takes no others
+    "#]],
+    );
+    host.check(
+        "pool resume fe1",
+        expect![[r#"
+        fe1 serves again when it is its turn
+    "#]],
+    );
+    let asked = |drained| Request::DrainHost { host: "fe1".into(), drained, by: "an administrator".into() };
+    assert_eq!(host.last(), Some(asked(false)));
+    host.check(
+        "pool reassign east --to north --users --dry-run",
+        expect![[r#"
+        ranges that would go to north: east-park, east-groups
+        users that would go to north: alice, bob
+    "#]],
+    );
+    host.check(
+        "pool reassign east --to north",
+        expect![[r#"
+        ranges that went to north: east-park, east-groups
+        users that went to north: none
+    "#]],
+    );
+    assert_eq!(host.say("pool reassign east").status, 2);
 }
 
 #[test]

@@ -88,6 +88,25 @@ impl Engine {
                     Err(refused) => Err(refused),
                 }
             }
+            Request::Pools => Ok(self.list_pools()),
+            Request::MovePool { pool, ask, by, dry_run } => {
+                match self.move_pool(request, &pool, ask, &by, dry_run) {
+                    Ok(Some(answer)) => Ok(answer),
+                    Ok(None) => return,
+                    Err(refused) => Err(refused),
+                }
+            }
+            Request::DrainHost { host, drained, by } => match self.drain_host(request, &host, drained, &by) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Request::ReassignPool { pool, to, users, dry_run } => {
+                match self.reassign_pool(request, &pool, &to, users, dry_run) {
+                    Ok(Some(answer)) => Ok(answer),
+                    Ok(None) => return,
+                    Err(refused) => Err(refused),
+                }
+            }
             Request::PolicyStatus => Ok(self.policies.borrow().status()),
             Request::Plugins => Ok(self.plugins.list()),
             Request::ReloadPlugin { name } => self.reload_plugin(&name),
@@ -101,6 +120,8 @@ impl Engine {
                 "counts": self.counts(),
                 "policy": { "revision": self.policies.borrow().revision(), "counters": self.policies.borrow().counters() },
                 "sip": self.core.tx.counters(),
+                "host": self.config.host.name,
+                "pools": self.list_pools(),
             })),
         };
         self.core.emit(Output::Admin { request, answer });
@@ -241,6 +262,10 @@ impl Engine {
         let phones = self.phones_of(&user, None);
         if phones.is_empty() {
             return Err(conflict(&format!("{} has no phone registered", user.name)));
+        }
+        let who = self.party(&user);
+        if let Some(refusal) = self.bars("retrieve", &who) {
+            return Err(Refused { code: Some(refusal.code.0), ..conflict(&refusal.text) });
         }
         let display = format!("Parked call {number}: {}", party.label());
         let ringing = Ringing {

@@ -62,7 +62,7 @@ impl Engine {
         let mut legs = Vec::new();
         for facts in record.legs {
             let dialog = facts.dialog();
-            if self.calls.leg_named(&dialog.call_id, &dialog.local_tag, &dialog.remote_tag).is_some() {
+            if self.calls.has_dialog(&dialog) {
                 continue;
             }
             let trunk = self.trunk_of(&facts);

@@ -39,7 +39,10 @@ impl Engine {
             }
             Verb::Accept(accept) => self.accept(flow, &accept),
             Verb::Refuse(refusal) => self.refuse(flow, &refusal),
-            Verb::Reserve(token, reserve) => self.orbits.reserve(now, waiter(token), flow, reserve),
+            Verb::Reserve(token, reserve) => match self.bars_park(&reserve) {
+                Some(refusal) => self.bar(waiter(token), reserve.number.as_deref(), &refusal),
+                None => self.orbits.reserve(now, waiter(token), flow, reserve),
+            },
             Verb::Commit(token, commit) => {
                 let leg = self.orbits.occupant(&commit.number).and_then(|occupant| occupant.leg);
                 match leg.and_then(|leg| self.leg_facts(leg)) {
@@ -55,7 +58,10 @@ impl Engine {
                 let facts = leg.and_then(|leg| self.leg_facts(leg));
                 self.orbits.save(now, flow, commit, facts);
             }
-            Verb::Claim(token, claim) => self.orbits.claim(now, waiter(token), flow, claim),
+            Verb::Claim(token, claim) => match self.bars("retrieve", &claim.claimant) {
+                Some(refusal) => self.bar(waiter(token), claim.number.as_deref(), &refusal),
+                None => self.orbits.claim(now, waiter(token), flow, claim),
+            },
             Verb::Claimed(token, number) => self.orbits.claimed(waiter(token), flow, &number),
             Verb::Settled(token, number) => self.orbits.settled(waiter(token), flow, &number),
             Verb::Free(number, outcome) => {

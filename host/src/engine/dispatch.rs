@@ -271,6 +271,12 @@ impl Engine {
     fn on_register(&mut self, server: ServerId, request: &Message, flow: Flow) {
         // A trunk's address proves nothing about a user.
         let Some(user) = self.user(server, request, &flow) else { return };
+        let home = self.directory.user(&user).map(|user| user.pool.clone());
+        if let Some(refusal) = self.is_out(home.as_deref()) {
+            let rejection = crate::call::Rejection::of(&refusal, &self.core.identity.host);
+            self.refuse_request(server, request, &rejection);
+            return;
+        }
         let flows = self.flows_of(&user);
         let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
         self.follow_phones(&user, &flows);

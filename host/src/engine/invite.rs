@@ -57,19 +57,18 @@ impl Engine {
             return;
         }
         let party = self.party_of(&sender, request, &flow);
+        if !emergency
+            && !continues
+            && let Some(refusal) = self.is_out(party.pool.as_deref())
+        {
+            let rejection = Rejection::of(&refusal, &self.core.identity.host);
+            self.refuse_request(server, request, &rejection);
+            return;
+        }
         let leg = match self.calls.accept_invite(&mut self.core, server, request, flow, party.clone()) {
             Ok(leg) => leg,
             Err(rejection) => {
-                let mut draft = Draft::response(request, rejection.status);
-                let tag = self.core.fresh_tag();
-                draft.to_tag(&tag);
-                if let Some(reason) = &rejection.reason {
-                    draft.reason(reason);
-                }
-                for (name, value) in &rejection.headers {
-                    draft.add(*name, value);
-                }
-                self.core.tx.respond(self.core.now, server, &draft);
+                self.refuse_request(server, request, &rejection);
                 return;
             }
         };
@@ -135,6 +134,20 @@ impl Engine {
             }
         };
         (!self.serves(&pool)).then(|| (pool, uri.clone()))
+    }
+
+    /// Refuses a request that has become nothing yet.
+    pub(super) fn refuse_request(&mut self, server: ServerId, request: &Message, rejection: &Rejection) {
+        let mut draft = Draft::response(request, rejection.status);
+        let tag = self.core.fresh_tag();
+        draft.to_tag(&tag);
+        if let Some(reason) = &rejection.reason {
+            draft.reason(reason);
+        }
+        for (name, value) in &rejection.headers {
+            draft.add(*name, value);
+        }
+        self.core.tx.respond(self.core.now, server, &draft);
     }
 
     /// Whether its Request-URI is one we can do anything with.
@@ -267,7 +280,9 @@ impl Engine {
             how,
             occupied: number.as_deref().is_some_and(|number| self.orbits.occupant(number).is_some()),
             number_error,
-            pool: pool.or_else(|| caller.pool.clone()).unwrap_or_else(|| self.config.host.pool.clone()),
+            pool: pool
+                .or_else(|| Some(self.serving(caller.pool.as_deref()?).to_owned()))
+                .unwrap_or_else(|| self.config.host.pool.clone()),
             service,
             number,
             token,

@@ -8,7 +8,7 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here), `phase` (pools that fail), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
+//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
 //! while others may have taken over).
 
 pub(crate) mod core;
@@ -27,11 +27,14 @@ mod fence;
 mod input;
 mod invite;
 mod lamp;
+mod lent;
 mod notice;
 mod output;
 mod phase;
 mod pickup;
 mod place;
+mod pools;
+mod procedure;
 mod protect;
 mod record;
 mod routing;
@@ -244,6 +247,7 @@ impl Engine {
             draining: false,
         };
         if clustered {
+            engine.borrow_policies(&snapshot);
             engine.meet_hosts();
         } else {
             let shared = engine.config.store.kind.is_shared();
@@ -429,6 +433,7 @@ impl Engine {
         match result {
             Ok(revision) => {
                 self.notifier.touch_all(&mut self.core);
+                self.lend_policy();
                 self.core.event("policy.loaded", None, None, serde_json::json!({ "revision": revision }));
             }
             Err(diagnostics) => {

@@ -15,6 +15,8 @@ impl Engine {
         let live = self.orbits.is_live();
         let Some(cluster) = &mut self.cluster else { return };
         cluster.pools.observe(now, &cluster.seats);
+        self.look_at_parked();
+        let Some(cluster) = &mut self.cluster else { return };
         if let Some(due) = cluster.pools.next_timeout(now, &cluster.seats) {
             self.core.timers.set(Timer::Pools, due);
         }
@@ -79,6 +81,7 @@ impl Engine {
             self.core.event("pool.step", None, None, detail);
         }
         if before.phase != after.phase {
+            self.orbits.pool_moved(&after.name);
             let code = match after.phase {
                 Phase::Outage => Some(35111),
                 Phase::Resilient | Phase::FailingOver | Phase::FailingBack => Some(35110),

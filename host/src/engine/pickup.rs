@@ -214,7 +214,7 @@ impl Engine {
     }
 
     /// The call in an orbit, as its parker's.
-    fn parked_call(&self, leg: LegId) -> Option<WaitingCall> {
+    pub(super) fn parked_call(&self, leg: LegId) -> Option<WaitingCall> {
         let occupant = self.orbits.orbit_of(leg)?;
         let rung = self.calls.rung_for(leg).is_some();
         Some(WaitingCall {
@@ -247,6 +247,10 @@ impl Engine {
 
     /// Takes a call for a picker, in the state in which it was chosen.
     pub(super) fn take(&mut self, waiter: Waiter, take: Take) {
+        if let Some(refusal) = self.bars_pickup(&take) {
+            self.bar(waiter, take.group.as_deref(), &refusal);
+            return;
+        }
         let result = match take.state {
             WaitState::Ringing => self.take_ringing(waiter, take),
             WaitState::Recalling | WaitState::Parked => self.take_parked(waiter, take),

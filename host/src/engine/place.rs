@@ -137,6 +137,10 @@ impl Engine {
                 self.ring_elsewhere(leg, there, &headers);
                 return;
             }
+            if let Some(refusal) = self.is_out(Some(&user.pool)) {
+                self.reject(leg, Rejection::of(&refusal, &self.core.identity.host));
+                return;
+            }
             let private = user.rules.private_number.as_deref() == Some(&*dialled);
             self.ring_user(leg, &user, private, caller, headers, past);
             return;

@@ -44,6 +44,11 @@ pub(super) enum StoreOwner {
     },
     /// The records of calls.
     Calls,
+    /// Whoever deals with the calls in a pool's orbits.
+    Parked {
+        /// The pool.
+        pool: String,
+    },
     /// Whoever brings a pool on.
     Pool {
         /// What was written.
@@ -115,7 +120,7 @@ impl Engine {
                 self.core.emit(Output::Admin { request, answer });
             }
             StoreOwner::Seat { pool, pass } => self.seat_answered(pool, &pass, result),
-            StoreOwner::Taken { .. } => {}
+            StoreOwner::Taken { .. } | StoreOwner::Parked { .. } => {}
             StoreOwner::Calls => self.calls_stored(result),
             StoreOwner::Pool { proposal } => self.pool_answered(&proposal, result),
             StoreOwner::Nobody => {
@@ -154,7 +159,7 @@ impl Engine {
             };
             // A park that failed because the store was silent may stand there all the same, beside the one that worked.
             let dialog = facts.dialog();
-            if self.calls.leg_named(&dialog.call_id, &dialog.local_tag, &dialog.remote_tag).is_some() {
+            if self.calls.has_dialog(&dialog) {
                 let detail = serde_json::json!({ "number": number, "reason": "the same call is recorded in another orbit" });
                 self.core.event("park.lost", None, None, detail);
                 self.orbits.forget(self.core.now, &number);

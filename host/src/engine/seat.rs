@@ -17,7 +17,7 @@ use crate::directory::Directory;
 use crate::net::{Flow, HostName};
 use crate::notifier::Resource;
 use crate::orbit::{Orbits, Whose};
-use crate::pool::Pools;
+use crate::pool::{ParkedFate, Pools};
 use crate::store::{Change, Outcome, Snapshot, StoreError};
 use crate::time::Instant;
 
@@ -35,10 +35,14 @@ pub(super) struct Clustered {
     pub(super) pools: Pools,
     /// Pools of which a record is being written.
     pub(super) writing: BTreeSet<String>,
+    /// What was last done with the calls in the orbits of the pools served here.
+    pub(super) dealt: BTreeMap<String, ParkedFate>,
+    /// The policy files that the other hosts of this one's pool have, when they are others.
+    pub(super) other_policy: Option<String>,
     /// Until when no such write is tried again.
     pub(super) rest_until: Option<Instant>,
     /// Pools whose users are served here.
-    served: BTreeSet<String>,
+    pub(super) served: BTreeSet<String>,
     /// Seats that are being taken: asked for, or won and being read.
     taking: BTreeSet<String>,
     /// Seats passed to others because this host is going down.
@@ -63,6 +67,8 @@ impl Clustered {
             seats,
             pools,
             writing: BTreeSet::new(),
+            dealt: BTreeMap::new(),
+            other_policy: None,
             rest_until: None,
             served: BTreeSet::new(),
             taking: BTreeSet::new(),
@@ -111,6 +117,8 @@ impl Engine {
         let gone = cluster.seats.apply(change);
         let moved = cluster.pools.apply(change);
         cluster.changed = true;
+        self.policy_changed(change);
+        let Some(cluster) = &mut self.cluster else { return };
         if let Some(edge) = gone.filter(|edge| *edge != cluster.seats.own()) {
             self.registrar.edge_gone(edge);
             self.answers_no_more(edge);
@@ -253,7 +261,11 @@ impl Engine {
 
     /// The store has been read for the seats that were taken.
     pub(super) fn read_done(&mut self, request: StoreId, result: Result<Snapshot, StoreError>) {
-        let Some(StoreOwner::Taken { pool }) = self.stores.remove(&request) else { return };
+        let pool = match self.stores.remove(&request) {
+            Some(StoreOwner::Taken { pool }) => pool,
+            Some(StoreOwner::Parked { pool }) => return self.parked_read(&pool, result),
+            _ => return,
+        };
         match result {
             Ok(snapshot) => self.sit_down(&pool, &snapshot),
             Err(error) => {
@@ -280,6 +292,7 @@ impl Engine {
     fn leave_seat(&mut self, pool: &str) {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.served.remove(pool);
+        cluster.dealt.remove(pool);
         let by = cluster.seats.last_holder(pool);
         self.put_down_pool(pool);
         let detail = serde_json::json!({ "pool": pool, "to": by });
@@ -295,7 +308,7 @@ impl Engine {
         for binding in self.registrar.iter(now) {
             self.admission.vouch(now.instant, binding.flow.remote);
         }
-        self.restore(snapshot, Whose::Pool(pool));
+        self.deal_with_parked(pool, snapshot);
         self.adopt_calls(snapshot, Whose::Pool(pool));
         self.protect_all();
         let (directory, orbits) = (&self.directory, &self.orbits);

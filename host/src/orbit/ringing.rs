@@ -64,6 +64,8 @@ struct Entry {
     taking: Option<(Party, Instant)>,
     /// How often the callee's phones were rung once more for a caller who was answered already.
     resumed: u32,
+    /// In which time of its callee's pool it began to ring.
+    generation: u64,
     waiters: Vec<Waiter>,
 }
 
@@ -82,6 +84,8 @@ pub(super) struct RingingCalls {
     /// Who waits for which call to be over.
     waits: BTreeMap<Waiter, LegId>,
     sequence: u64,
+    /// By pool: how often who may be picked up there has changed.
+    generations: BTreeMap<String, u64>,
     /// What became of the last call at each place, for [`FATE_KEPT`].
     fates: BTreeMap<Place, (Instant, Fate)>,
     /// When each of them was noted, in order.
@@ -119,6 +123,11 @@ impl RingingCalls {
         Some(entry)
     }
 
+    fn generation(&self, call: &WaitingCall) -> u64 {
+        let pool = call.callee.pool.as_deref().unwrap_or_default();
+        self.generations.get(pool).copied().unwrap_or_default()
+    }
+
     fn note(&mut self, now: Instant, place: Place, fate: Fate) {
         self.fates.insert(place.clone(), (now, fate));
         self.noted.push_back((now, place));
@@ -145,8 +154,16 @@ impl Orbits {
         }
         self.ringing.sequence += 1;
         let sequence = self.ringing.sequence;
-        let entry =
-            Entry { call, sequence, since: now.instant, taking: None, resumed: 0, waiters: Vec::new() };
+        let generation = self.ringing.generation(&call);
+        let entry = Entry {
+            call,
+            sequence,
+            since: now.instant,
+            taking: None,
+            resumed: 0,
+            generation,
+            waiters: Vec::new(),
+        };
         for place in entry.places() {
             self.ringing.queues.entry(place).or_default().insert((sequence, leg));
         }
@@ -233,15 +250,25 @@ impl Orbits {
     /// # Errors
     /// When somebody was faster: who, or what else became of the call.
     pub fn take_ringing(&mut self, now: Now, leg: LegId, picker: &Party) -> Result<WaitingCall, Refusal> {
+        let generation = self.ringing.calls.get(&leg).map(|entry| self.ringing.generation(&entry.call));
         let Some(entry) = self.ringing.calls.get_mut(&leg) else {
             return Err(Refusal::new(Code::LOST_CLAIM, "the call has stopped ringing"));
         };
+        if generation != Some(entry.generation) {
+            let text = "it began to ring before its callee's pool was moved";
+            return Err(Refusal::new(Code::RESILIENCY, text));
+        }
         if let Some((taker, at)) = &entry.taking {
             let ago = now.instant.saturating_since(*at).as_secs_f64();
             return Err(Refusal::new(Code::LOST_CLAIM, format!("taken by {} {ago:.1} s ago", taker.label())));
         }
         entry.taking = Some((picker.clone(), now.instant));
         Ok(entry.call.clone())
+    }
+
+    /// A pool's users have come into, or out of, resiliency mode: what rings at them by now stays unpickable (facts.md §2.2).
+    pub fn pool_moved(&mut self, pool: &str) {
+        *self.ringing.generations.entry(pool.to_owned()).or_default() += 1;
     }
 
     /// The picker could not be joined: the call rings on.

@@ -35,6 +35,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct Policies {
     dice: Dice,
     revision: u64,
     running: Prepared,
+    /// Of other pools, as their own hosts run them.
+    lent: BTreeMap<String, Prepared>,
     /// What is wrong with the candidate refused last, and its hash; gone when one was taken.
     refused: Option<(String, Vec<Diagnostic>)>,
     counters: Counters,
@@ -124,6 +127,7 @@ impl Policies {
             dice,
             revision: 1,
             running,
+            lent: BTreeMap::new(),
             refused: None,
             counters: Counters::default(),
         })
@@ -133,7 +137,26 @@ impl Policies {
     /// an engine reads no clock of its own.
     pub fn limit_time(&mut self, clock: Clock, longest: Duration) {
         self.limits.time = Some((clock, longest));
-        self.running.sandbox.budget.set_limits(self.limits.clone());
+        for prepared in self.lent.values().chain([&self.running]) {
+            prepared.sandbox.budget.set_limits(self.limits.clone());
+        }
+    }
+
+    /// From now on a pool has the policy of these files, which its own hosts run, whatever this host's own files say of it;
+    /// without any, that of this host's files again. Files that cannot be used change nothing.
+    pub fn lend(&mut self, pool: &str, bundle: Option<Arc<Bundle>>) -> Result<(), Vec<Diagnostic>> {
+        match bundle {
+            Some(bundle) => {
+                let prepared = Prepared::new(&self.schema, bundle, &self.limits, &self.dice)?;
+                self.lent.insert(pool.to_owned(), prepared);
+            }
+            None => drop(self.lent.remove(pool)),
+        }
+        Ok(())
+    }
+
+    fn of(&self, pool: &str) -> &Prepared {
+        self.lent.get(pool).unwrap_or(&self.running)
     }
 
     /// Replaces the running policies and returns the new revision, or leaves everything as it was and remembers
@@ -165,7 +188,7 @@ impl Policies {
     ///
     /// A pool nobody knows has the policy of `default.lua`.
     pub fn settings(&self, pool: &str, section: &str) -> Option<&str> {
-        self.running.pool(pool).terms(section).map(|terms| terms.text.as_str())
+        self.of(pool).pool(pool).terms(section).map(|terms| terms.text.as_str())
     }
 
     /// Asks a hook by its full name (`call_park.allow`) about `args`: an array becomes several parameters, an
@@ -176,7 +199,8 @@ impl Policies {
     pub fn decide(&mut self, now: Now, pool: &str, hook: &str, args: &Json) -> Decision {
         self.counters.decisions += 1;
         let name = hook;
-        let Some(hook) = self.running.pool(pool).hook(name) else {
+        let prepared = self.lent.get(pool).unwrap_or(&self.running);
+        let Some(hook) = prepared.pool(pool).hook(name) else {
             tracing::warn!(pool, hook = name, "policy: no such hook is declared");
             self.counters.failures += 1;
             return Decision { revision: self.revision, ..Decision::default() };
@@ -185,7 +209,7 @@ impl Policies {
         if hook.function.is_none() {
             return decision;
         }
-        match self.running.ask(&self.schema, now, hook, args, &mut decision) {
+        match prepared.ask(&self.schema, now, hook, args, &mut decision) {
             Ok(said) => {
                 for mistake in &said.mistakes {
                     tracing::warn!(pool, hook = name, revision = self.revision, "policy: {mistake}");

@@ -1,5 +1,7 @@
 //! What an administrator may ask for, why it may be refused (RES-26), and what it will do.
 
+use serde::{Deserialize, Serialize};
+
 use super::pools::{Pools, Proposal, lives};
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::cluster::Seats;
@@ -8,7 +10,8 @@ use crate::near::did_you_mean;
 use crate::time::Now;
 
 /// What is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// The backup is to serve the pool's users.
     Failover,
@@ -167,8 +170,7 @@ impl Pools {
         Ok(())
     }
 
-    /// The write that begins what is asked for: phase, journal and a raised epoch at once, so that there is no procedure
-    /// without its fence.
+    /// The write that begins what is asked for: phase and journal, and with them the first step.
     pub fn begin(
         &self,
         now: Now,
@@ -181,15 +183,14 @@ impl Pools {
         let record = self.expect(pool)?;
         let planned = record.phase == Phase::Active && lives(seats, pool);
         let mut journal = Journal::new(ask.procedure(), planned, by, self.own.as_str(), now.utc);
-        let note = format!("epoch {}", self.epoch(pool) + 1);
+        let note = format!("users of {pool} are in resiliency mode");
         journal.set(StepName::Fence, StepState::Done, now.utc, note);
         let phase = match ask {
             Ask::Failover => Phase::FailingOver,
             Ask::Failback { .. } => Phase::FailingBack,
         };
         let record = PoolRecord { phase, since: now.utc, journal: Some(journal), ..record.clone() };
-        let mut transaction = self.write(seats, &record).ok_or(Objection::Fenced)?;
-        self.raise_epoch(pool, &mut transaction);
+        let transaction = self.write(seats, &record).ok_or(Objection::Fenced)?;
         Ok(Proposal { pool: pool.to_owned(), transaction })
     }
 
@@ -200,11 +201,7 @@ impl Pools {
         let planned = record.phase == Phase::Active && lives(seats, pool);
         let says = |step: &StepName| match (ask.procedure(), step) {
             (_, StepName::Fence) => {
-                let epoch = self.epoch(pool);
-                format!(
-                    "the epoch of {pool} goes from {epoch} to {}; its users are in resiliency mode",
-                    epoch + 1
-                )
+                format!("users of {pool} are in resiliency mode: no new parks and pickups")
             }
             (_, StepName::Parked) => {
                 let calls = self.parked(pool);

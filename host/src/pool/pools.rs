@@ -10,7 +10,7 @@ use crate::admin::RangeSpec;
 use crate::cluster::Seats;
 use crate::config;
 use crate::net::HostName;
-use crate::store::keys::{Key, epoch_key, host_key, pool_key};
+use crate::store::keys::{Key, host_key, pool_key};
 use crate::store::{Change, Expect, Operation, Record, Snapshot, Transaction};
 use crate::time::{Instant, Now};
 
@@ -106,8 +106,6 @@ pub struct Proposal {
 pub struct Pools {
     pub(super) own: HostName,
     pub(super) known: BTreeMap<String, Known>,
-    /// Epochs and the revisions of their records.
-    epochs: BTreeMap<String, (u64, u64)>,
     /// Hosts that are to take no seat.
     pub(super) drained: BTreeSet<HostName>,
     /// Pools by orbit in which a call is recorded.
@@ -131,7 +129,6 @@ impl Pools {
         Pools {
             own,
             known: pools.iter().map(known).collect(),
-            epochs: BTreeMap::new(),
             drained: BTreeSet::new(),
             parked: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -161,13 +158,6 @@ impl Pools {
                 let before = std::mem::replace(&mut known.record, after);
                 let after = known.record.clone();
                 (before != after).then_some(Changed { before, after })
-            }
-            Key::Epoch(pool) => {
-                match record.and_then(|record| Some((read(record)?, record.revision))) {
-                    Some(epoch) => self.epochs.insert(pool, epoch),
-                    None => self.epochs.remove(&pool),
-                };
-                None
             }
             Key::Drain(host) => {
                 let host = HostName::new(&host)?;
@@ -241,14 +231,14 @@ impl Pools {
         }
     }
 
-    /// A pool's epoch.
-    pub fn epoch(&self, pool: &str) -> u64 {
-        self.epochs.get(pool).map_or(0, |(epoch, _)| *epoch)
-    }
-
     /// How many calls are recorded in a pool's orbits.
     pub fn parked(&self, pool: &str) -> usize {
         self.parked.values().filter(|other| *other == pool).count()
+    }
+
+    /// The ranges of a pool.
+    pub fn ranges_of(&self, pool: &str) -> impl Iterator<Item = &RangeSpec> {
+        self.ranges.values().map(|(range, _)| range).filter(move |range| range.pool == pool)
     }
 
     /// Whether a host is to take no seat.
@@ -292,17 +282,6 @@ impl Pools {
         ];
         let operations = vec![Operation::Put { key, value: record.to_bytes() }];
         Some(Transaction { expect, operations, ..Transaction::default() })
-    }
-
-    /// Raises a pool's epoch in the same transaction.
-    pub(super) fn raise_epoch(&self, pool: &str, transaction: &mut Transaction) {
-        let (epoch, revision) = match self.epochs.get(pool) {
-            Some((epoch, revision)) => (*epoch, Expect::Revision(*revision)),
-            None => (0, Expect::Absent),
-        };
-        transaction.expect.push((epoch_key(pool), revision));
-        let value = (epoch + 1).to_string().into();
-        transaction.operations.push(Operation::Put { key: epoch_key(pool), value });
     }
 }
 

@@ -97,11 +97,11 @@ impl Procedure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
-    /// The pool's epoch is raised: what was meant before cannot be written any more.
+    /// The pool's users are in resiliency mode from here on.
     Fence,
     /// Parked calls end by themselves, or are ended, or are left to be rescued.
     Parked,
-    /// The pool's seat changes hands.
+    /// The pool's seat changes hands, and its epoch is raised with it: what was meant before cannot be written any more.
     Seat,
     /// Pickup ranges change pools (RES-22).
     Ranges,

@@ -45,11 +45,11 @@ impl Pools {
         match (self.side(seats, pool), self.backup(pool)) {
             (Side::Home, _) | (Side::Backup, None) => self.willing(seats, pool),
             (Side::Backup, Some(backup)) => {
-                let mut heirs = self.willing(seats, backup);
-                // One host for both keeps calls between their users on one host.
-                let holder = seats.holder(backup);
-                heirs.sort_by_key(|host| Some(*host) != holder);
-                heirs
+                // Whoever serves the backup's own users: after a failover both park in the same orbits.
+                let of_backup = self.willing(seats, backup);
+                let holder =
+                    seats.holder(backup).filter(|holder| seats.of_pool(backup).any(|host| host == *holder));
+                holder.map_or(of_backup, |holder| vec![holder])
             }
         }
     }

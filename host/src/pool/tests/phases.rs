@@ -175,3 +175,18 @@ fn terms_are_those_of_the_policy() {
     assert_eq!(terms, expected);
     assert_eq!(Terms::read("nonsense"), Terms::default());
 }
+
+/// After a failover the users of both park in the same orbits, so one host has them.
+#[test]
+fn a_lost_pool_is_where_its_backup_is() {
+    let mut world = World::new();
+    world.kill_all(&["e1", "e2"]);
+    world.after(301);
+    assert_eq!(world.holder("east"), "w1");
+    world.put(drain_key("w1"), json!({}));
+    world.settle();
+    assert_eq!((world.holder("west"), world.holder("east")), ("w2".into(), "w2".into()));
+    world.kill("w2");
+    world.settle();
+    assert_eq!((world.holder("west"), world.holder("east")), ("w1".into(), "w1".into()));
+}

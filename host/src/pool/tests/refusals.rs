@@ -93,7 +93,7 @@ fn a_preview_says_what_each_step_would_do() {
     assert_eq!(
         lines,
         [
-            "fence: the epoch of east goes from 2 to 3; its users are in resiliency mode",
+            "fence: users of east are in resiliency mode: no new parks and pickups",
             "parked: wait up to 300s for 1 parked calls, then end them (disconnect)",
             "seat: e1 passes the seat to a host of west",
             "ranges: pickup ranges stay; move them with: switchyard orbit set NAME --pool west",

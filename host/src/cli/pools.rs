@@ -1,0 +1,174 @@
+//! `switchyard pool …`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::arguments::{Moving, PoolCommand};
+use super::client::{Client, segment};
+use super::table;
+use super::verbs::{Column, Done, between, done, now_ms, show_list, text};
+
+/// How often it is looked how far a procedure is: often enough to show each step, rarely enough to be no load.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+    match verb {
+        PoolCommand::List => {
+            let now_ms = now_ms();
+            let columns: [Column<'_>; 7] = [
+                ("POOL", &|p| text(&p["name"])),
+                ("PHASE", &|p| text(&p["phase"])),
+                ("FOR", &|p| between(p["since"].as_u64(), Some(now_ms))),
+                ("SERVED BY", &served_by),
+                ("BACKUP", &|p| text(&p["backup"])),
+                ("HOSTS", &hosts),
+                ("PARKED", &|p| text(&p["parked"])),
+            ];
+            show_list(&client.get("pools")?, json, out, "There are no pools.", &columns)
+        }
+        PoolCommand::Show { name } => {
+            let pool = client.get(&path(name))?;
+            if json { Ok(writeln!(out, "{pool:#}")?) } else { show(&pool, out) }
+        }
+        PoolCommand::Failover { name, moving } => {
+            let body = json!({ "dry_run": moving.dry_run, "by": moving.by });
+            move_pool(client, name, "failover", &body, moving, json, out)
+        }
+        PoolCommand::Failback { name, disaster, moving } => {
+            let body = json!({ "disaster": disaster, "dry_run": moving.dry_run, "by": moving.by });
+            move_pool(client, name, "failback", &body, moving, json, out)
+        }
+        PoolCommand::Drain { host } => {
+            let answer = client.post(&format!("hosts/{}/drain", segment(host)), json!({}))?;
+            done(&answer, json, out, &format!("{host} passes its users on and takes no others"))
+        }
+        PoolCommand::Resume { host } => {
+            let answer = client.post(&format!("hosts/{}/resume", segment(host)), json!({}))?;
+            done(&answer, json, out, &format!("{host} serves again when it is its turn"))
+        }
+        PoolCommand::Reassign { name, to, users, dry_run } => {
+            let body = json!({ "to": to, "users": users, "dry_run": dry_run });
+            let answer = client.post(&format!("{}/reassign", path(name)), body)?;
+            if json {
+                return Ok(writeln!(out, "{answer:#}")?);
+            }
+            let verb = if *dry_run { "would go" } else { "went" };
+            for what in ["ranges", "users"] {
+                let names = text(&answer[what]);
+                let names = if names.is_empty() { "none" } else { &names };
+                writeln!(out, "{}", table::printable(&format!("{what} that {verb} to {to}: {names}")))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn path(pool: &str) -> String {
+    format!("pools/{}", segment(pool))
+}
+
+/// `fw1`, or that nobody does.
+fn served_by(pool: &Value) -> String {
+    let host = text(&pool["served_by"]);
+    if host.is_empty() { "nobody".to_owned() } else { host }
+}
+
+/// `fe1, fe2 (drained)`.
+fn hosts(pool: &Value) -> String {
+    let host = |host: &Value| {
+        let drained = if host["drained"] == true { " (drained)" } else { "" };
+        format!("{}{drained}", text(&host["name"]))
+    };
+    pool["hosts"].as_array().into_iter().flatten().map(host).collect::<Vec<_>>().join(", ")
+}
+
+fn show(pool: &Value, out: &mut dyn Write) -> Done {
+    let since = between(pool["since"].as_u64(), Some(now_ms()));
+    let mut pairs = vec![
+        ("pool", text(&pool["name"])),
+        ("fqdn", text(&pool["fqdn"])),
+        ("backup", text(&pool["backup"])),
+        ("phase", text(&pool["phase"])),
+        ("for", since),
+        ("epoch", text(&pool["epoch"])),
+        ("served by", served_by(pool)),
+        ("parks in orbits of", text(&pool["serving"])),
+        ("hosts alive", hosts(pool)),
+        ("parked calls", text(&pool["parked"])),
+    ];
+    if pool["policy_differs"] == true {
+        pairs.push(("policies", "differ between its hosts".to_owned()));
+    }
+    if !text(&pool["moved"]).is_empty() {
+        pairs.push(("ranges moved", text(&pool["moved"])));
+    }
+    let journal = &pool["journal"];
+    if journal.is_object() {
+        let ended = if journal["ended"].is_null() { "runs" } else { "over" };
+        let line =
+            format!("{}, asked for by {}, {ended}", text(&journal["procedure"]), text(&journal["asked_by"]));
+        pairs.push(("last procedure", line));
+    }
+    table::print_pairs(out, &pairs)?;
+    for step in steps(journal) {
+        writeln!(out, "  {}", line(step))?;
+    }
+    Ok(())
+}
+
+fn steps(journal: &Value) -> impl Iterator<Item = &Value> {
+    journal["steps"].as_array().into_iter().flatten()
+}
+
+fn line(step: &Value) -> String {
+    let line = format!("{:<7} {:<8} {}", text(&step["name"]), text(&step["state"]), text(&step["note"]));
+    table::printable(line.trim_end())
+}
+
+fn move_pool(
+    client: &Client,
+    name: &str,
+    verb: &str,
+    body: &Value,
+    moving: &Moving,
+    json: bool,
+    out: &mut dyn Write,
+) -> Done {
+    let begun = client.post(&format!("{}/{verb}", path(name)), body)?;
+    if moving.dry_run || moving.no_wait {
+        if json {
+            return Ok(writeln!(out, "{begun:#}")?);
+        }
+        for step in begun["steps"].as_array().into_iter().flatten() {
+            let line = format!("{:<7} {}", text(&step["name"]), text(&step["does"]));
+            writeln!(out, "{}", table::printable(&line))?;
+        }
+        return Ok(());
+    }
+    let mut told: Vec<String> = Vec::new();
+    loop {
+        // The host that was asked may be one that ends with this: then another is to be asked how it went.
+        let pool = client.get(&path(name)).map_err(|Failure(why)| {
+            Failure(format!("{why}\nthe {verb} goes on; ask another host: switchyard pool show {name}"))
+        })?;
+        let journal = &pool["journal"];
+        if !json {
+            let lines = steps(journal).filter(|step| step["state"] != "pending").map(line);
+            for line in lines {
+                if !told.contains(&line) {
+                    writeln!(out, "{line}")?;
+                    out.flush()?;
+                    told.push(line);
+                }
+            }
+        }
+        if !journal["ended"].is_null() && journal["procedure"] == verb {
+            let words = format!("{name} is {}, served by {}", text(&pool["phase"]), served_by(&pool));
+            return done(&pool, json, out, &words);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

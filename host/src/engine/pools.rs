@@ -1,0 +1,201 @@
+//! In a cluster: what users of a pool that fails may do, and what becomes of the calls in its orbits.
+//!
+//! Resiliency mode is per user, never per pool: users of the backup notice nothing (RES-12).
+
+use serde_json::{Value, json};
+use switchyard_sdk::ext::orbit::{Outcome, Reserve};
+use switchyard_sdk::ext::ringing::{Take, WaitState};
+use switchyard_sdk::types::{Code, LegId, Party, Refusal};
+
+use super::record::StoreOwner;
+use super::{Engine, Output, StoreId};
+use crate::call::LegFacts;
+use crate::orbit::{State, Whose};
+use crate::plugin::Waiter;
+use crate::pool::{ParkedFate, Phase};
+use crate::store::{Snapshot, StoreError};
+
+/// What a phone is told whose call waited in an orbit of a lost pool: temporary failure (ITU-T Q.850).
+const LOST: &str = "Q.850;cause=41;text=\"Temporary failure\"";
+
+impl Engine {
+    /// The phase of a pool; on a host alone all are active.
+    fn phase_of(&self, pool: &str) -> Phase {
+        self.cluster.as_ref().map_or(Phase::Active, |cluster| cluster.pools.phase(pool))
+    }
+
+    /// Whose settings and orbits a pool's users work with.
+    pub(super) fn serving<'a>(&'a self, pool: &'a str) -> &'a str {
+        self.cluster.as_ref().map_or(pool, |cluster| cluster.pools.serving(pool))
+    }
+
+    /// Why the users of a pool get no service at all now: it is out, and nobody has taken over yet (RES-18).
+    pub(super) fn is_out(&self, pool: Option<&str>) -> Option<Refusal> {
+        let pool = pool?;
+        let record = self.cluster.as_ref()?.pools.record(pool)?;
+        if record.phase != Phase::Outage {
+            return None;
+        }
+        let since = self.core.now.utc.saturating_since(record.since).as_secs();
+        let text = format!("pool {pool} is out of service since {since} s");
+        Some(Refusal::new(Code::POOL_OUT, text))
+    }
+
+    /// Why a user may not do this now: the pool it belongs to is being moved, and the policy says so.
+    pub(super) fn bars(&mut self, action: &str, user: &Party) -> Option<Refusal> {
+        let pool = user.pool.clone()?;
+        let phase = self.phase_of(&pool);
+        if !phase.is_resiliency() {
+            return None;
+        }
+        let name = user.user.clone().unwrap_or_default();
+        let mut who = json!(user);
+        who["name"] = json!(name);
+        let hook = format!("resiliency.allowed.{phase}.{action}");
+        let question = json!([who, { "action": action, "phase": phase }]);
+        let decision = self.policies.borrow_mut().decide(self.core.now, &pool, &hook, &question);
+        if decision.allowed {
+            return None;
+        }
+        let why = decision.reason.unwrap_or_else(|| format!("pool {pool} is {phase}"));
+        Some(Refusal::new(Code::RESILIENCY, format!("{}: no {action} for {} now", why, user.label())))
+    }
+
+    /// Why a call cannot be parked now: because of its parker, or of the orbit that was named.
+    pub(super) fn bars_park(&mut self, reserve: &Reserve) -> Option<Refusal> {
+        if let Some(refusal) = self.bars("park", &reserve.parker) {
+            return Some(refusal);
+        }
+        // A pool that is away has its orbits with it (RES-21); calls that wait there can be fetched.
+        let number = reserve.number.as_deref()?;
+        let pool = self.orbits.ranges().find(number)?.pool();
+        let phase = self.phase_of(pool);
+        (phase != Phase::Active).then(|| {
+            Refusal::new(Code::POOL_OUT, format!("{number} belongs to pool {pool}, which is {phase}"))
+        })
+    }
+
+    /// Why a call cannot be picked up now: because of who picks, or of whose call it is; or its group's range is not where
+    /// its callee is served (RES-22).
+    pub(super) fn bars_pickup(&mut self, take: &Take) -> Option<Refusal> {
+        self.cluster.as_ref()?;
+        if let Some(refusal) = self.bars("pickup", &take.picker) {
+            return Some(refusal);
+        }
+        let call = match take.state {
+            WaitState::Ringing => self.orbits.ringing_call(take.leg).cloned(),
+            WaitState::Recalling | WaitState::Parked => self.parked_call(take.leg),
+            WaitState::Held => None,
+        };
+        let callee = call?.callee;
+        if let Some(refusal) = self.bars("pickup", &callee) {
+            return Some(refusal);
+        }
+        let number = take.group.as_deref()?;
+        let range = self.orbits.ranges().find(number)?;
+        let serving = self.serving(callee.pool.as_deref()?);
+        (range.pool() != serving).then(|| {
+            let text = format!(
+                "range {} is of pool {}, and {serving} serves {}",
+                range.name(),
+                range.pool(),
+                callee.label()
+            );
+            Refusal::new(Code::RESILIENCY, text)
+        })
+    }
+
+    /// Answers a plugin that somebody may not do what it asks for.
+    pub(super) fn bar(&mut self, waiter: Waiter, number: Option<&str>, refusal: &Refusal) {
+        let detail = json!({ "number": number, "text": refusal.text });
+        self.core.event("pool.barred", Some(refusal.code.0), None, detail);
+        let status = crate::call::status_for(refusal.code).0;
+        self.answer::<Value>(waiter, Err((refusal, status)));
+    }
+
+    /// Does with the calls in a pool's orbits what its phase and its policy want, when that is something else by now.
+    pub(super) fn look_at_parked(&mut self) {
+        let now = self.core.now;
+        let Some(cluster) = &mut self.cluster else { return };
+        let mut read = Vec::new();
+        let mut ended = Vec::new();
+        for pool in &cluster.served {
+            let fate = cluster.pools.parked_fate(now, pool);
+            if cluster.dealt.insert(pool.clone(), fate) != Some(fate) && fate != ParkedFate::Leave {
+                read.push(pool.clone());
+            }
+            if fate == ParkedFate::End {
+                ended.push(pool.clone());
+            }
+        }
+        for pool in read {
+            let request = StoreId(self.core.fresh_id());
+            self.stores.insert(request, StoreOwner::Parked { pool });
+            self.core.emit(Output::Read { request });
+        }
+        for pool in ended {
+            self.end_waiting(&pool);
+        }
+    }
+
+    /// The store has been read for that.
+    pub(super) fn parked_read(&mut self, pool: &str, result: Result<Snapshot, StoreError>) {
+        if !self.serves(pool) {
+            return;
+        }
+        match result {
+            Ok(snapshot) => self.deal_with_parked(pool, &snapshot),
+            Err(error) => {
+                tracing::warn!(pool, %error, "what is in the pool's orbits cannot be read");
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.dealt.remove(pool);
+                }
+                self.core.after(super::timers::Timer::Pools, super::seat::AGAIN);
+            }
+        }
+    }
+
+    /// Takes the calls in a pool's orbits up from their records, or ends them.
+    pub(super) fn deal_with_parked(&mut self, pool: &str, snapshot: &Snapshot) {
+        let now = self.core.now;
+        let Some(cluster) = &mut self.cluster else { return };
+        let fate = cluster.pools.parked_fate(now, pool);
+        cluster.dealt.insert(pool.to_owned(), fate);
+        match fate {
+            ParkedFate::Keep => self.restore(snapshot, Whose::Pool(pool)),
+            ParkedFate::Leave => {}
+            ParkedFate::End => {
+                for call in self.orbits.restore(now, snapshot, Whose::Pool(pool)) {
+                    let number = call.number().to_owned();
+                    if let Ok(facts) = serde_json::from_value::<LegFacts>(call.facts().clone()) {
+                        let trunk = self.trunk_of(&facts);
+                        let leg = self.calls.restore_alone(&mut self.core, facts, trunk);
+                        self.calls.end(&mut self.core, leg, LOST, "its pool is lost");
+                    }
+                    self.lose(pool, &number);
+                }
+            }
+        }
+    }
+
+    /// Ends the calls that wait here in a pool's orbits. One that somebody is fetching is left to them.
+    fn end_waiting(&mut self, pool: &str) {
+        let waiting: Vec<(String, LegId)> = self
+            .orbits
+            .occupants()
+            .filter(|occupant| occupant.pool == pool)
+            .filter(|occupant| matches!(occupant.state, State::Parked | State::Restored))
+            .filter_map(|occupant| Some((occupant.number.to_string(), occupant.leg?)))
+            .collect();
+        for (number, leg) in waiting {
+            self.lose(pool, &number);
+            self.calls.end(&mut self.core, leg, LOST, "its pool is moved");
+        }
+    }
+
+    fn lose(&mut self, pool: &str, number: &str) {
+        self.orbits.release(self.core.now, number, Outcome::Released);
+        let detail = json!({ "number": number, "pool": pool, "reason": "parked_on_outage = disconnect" });
+        self.core.event("park.disconnected", Some(35111), None, detail);
+    }
+}

@@ -1,0 +1,109 @@
+//! Planned moves, drained hosts, and what administrators are told.
+
+use super::*;
+
+#[test]
+fn a_planned_failover_waits_for_parked_calls_and_moves_talking_ones() {
+    let mut world = world("drain_time = '1m'");
+    let [alice, bob, carol, erin, frank] = world.phones_at([
+        ("alice", "fw1"),
+        ("bob", "fe1"),
+        ("carol", "fw1"),
+        ("erin", "fw1"),
+        ("frank", "fw1"),
+    ]);
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    let (e, c) = world.connect(erin, carol);
+    let ask = Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run: false };
+    let begun = world.ask_host(0, ask).unwrap();
+    assert_eq!(begun["steps"].as_array().unwrap().len(), 5);
+    world.run_for(seconds(20));
+    assert_eq!(phase(&mut world), "failing_over");
+    assert_eq!(pool(&mut world, "east")["served_by"], "fe1");
+    // A native of the other pool fetches her in time.
+    let fetched = dial(&mut world, frank, &number);
+    assert!(world.phones[frank].call(fetched).up, "{:?}", world.phones[frank].call(fetched).warning);
+    world.run_for(seconds(3));
+    assert_eq!(phase(&mut world), "failed_over", "{:#}", pool(&mut world, "east"));
+    assert_eq!(pool(&mut world, "east")["served_by"], "fw1");
+    assert!(!world.phones[erin].call(e).over && !world.phones[carol].call(c).over);
+    assert_hold_works(&mut world, (carol, c), (erin, e));
+    assert_hold_works(&mut world, (frank, fetched), (alice, a));
+    move_east(&mut world, FAILBACK);
+    assert_eq!(pool(&mut world, "east")["served_by"], "fe1");
+    assert_hold_works(&mut world, (carol, c), (erin, e));
+    assert_hold_works(&mut world, (alice, a), (frank, fetched));
+    world.act(carol, |phone| phone.hang_up(c));
+    world.act(frank, |phone| phone.hang_up(fetched));
+    world.run_for(seconds(3));
+    assert!(world.phones[erin].call(e).over && world.phones[alice].call(a).over);
+}
+
+#[test]
+fn parked_calls_that_nobody_fetches_are_ended_when_the_drain_time_is_over() {
+    let mut world = world("drain_time = '30s'");
+    let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    assert!(park(&mut world, bob, b).starts_with("SIP/2.0 200"));
+    let ask = Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run: false };
+    world.ask_host(0, ask).unwrap();
+    world.run_for(seconds(25));
+    assert!(!world.phones[alice].call(a).over);
+    world.run_for(seconds(10));
+    let call = world.phones[alice].call(a);
+    assert!(call.over && call.bye_reason.as_ref().is_some_and(|reason| reason.contains("cause=41")));
+    assert_eq!(phase(&mut world), "failed_over", "{:#}", pool(&mut world, "east"));
+}
+
+#[test]
+fn refusals_say_why_and_a_dry_run_changes_nothing() {
+    let mut world = world("");
+    world.run_for(seconds(1));
+    let failover = |pool: &str, dry_run| Request::MovePool {
+        pool: pool.into(),
+        ask: Ask::Failover,
+        by: "ana".into(),
+        dry_run,
+    };
+    let steps = world.ask_host(1, failover("east", true)).unwrap();
+    assert_eq!(steps["steps"][2]["does"], "fe1 passes the seat to a host of west");
+    world.run_for(seconds(1));
+    assert_eq!(phase(&mut world), "active");
+    move_east(&mut world, Ask::Failover);
+    let refused = world.ask_host(1, failover("west", false)).unwrap_err();
+    assert_eq!((refused.status, refused.code), (409, Some(35112)));
+    assert!(refused.text.contains("fail east back first"), "{}", refused.text);
+    let drain = Request::DrainHost { host: "fw1".into(), drained: true, by: "ana".into() };
+    let refused = world.ask_host(0, drain).unwrap_err();
+    assert_eq!(refused.code, Some(35112), "{}", refused.text);
+    let reassign =
+        Request::ReassignPool { pool: "east".into(), to: "west".into(), users: true, dry_run: true };
+    let told = world.ask_host(1, reassign).unwrap();
+    assert_eq!(told["ranges"], serde_json::json!(["east-groups", "east-park"]));
+}
+
+#[test]
+fn a_drained_host_passes_its_calls_on_and_nobody_notices() {
+    let hosts = &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")];
+    let mut world = World::with(WorldOptions { hosts, ..WorldOptions::default() });
+    let [alice, bob, carol, dave] =
+        world.phones_at([("alice", "fe2"), ("bob", "fe2"), ("carol", "fe2"), ("dave", "fe2")]);
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    let (c, d) = world.connect(carol, dave);
+    world.run_for(seconds(2));
+    let drain = |drained| Request::DrainHost { host: "fe1".into(), drained, by: "ana".into() };
+    world.ask_host(2, drain(true)).unwrap();
+    world.run_for(seconds(5));
+    let holder = |world: &mut World| world.ask_host(2, Request::Pools).unwrap()[0]["served_by"].clone();
+    assert_eq!(holder(&mut world), "fe2");
+    assert_eq!(world.hosts[0].engine.as_ref().unwrap().counts()["legs"], 0, "fe1 has nothing left");
+    assert!(!world.phones[alice].call(a).over && !world.phones[carol].call(c).over);
+    assert_hold_works(&mut world, (carol, c), (dave, d));
+    let fetched = dial(&mut world, bob, &number);
+    assert!(world.phones[bob].call(fetched).up, "{:?}", world.phones[bob].call(fetched).warning);
+    world.ask_host(2, drain(false)).unwrap();
+    world.run_for(seconds(5));
+    assert_eq!(holder(&mut world), "fe2", "a seat does not move without a reason");
+}

@@ -1,0 +1,177 @@
+//! Call Park: facts.md §2.1.
+
+use super::*;
+
+#[test]
+fn a_talking_call_stays_up_through_everything_and_can_be_parked_when_service_is_full_again() {
+    let mut world = world("");
+    let [alice, bob, carol, erin] =
+        world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1"), ("erin", "fw1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(seconds(2));
+    lose_east(&mut world);
+    // Outage: it is up, and cannot be parked.
+    assert_hold_works(&mut world, (alice, a), (bob, b));
+    let refused = park(&mut world, bob, b);
+    assert!(refused.starts_with("SIP/2.0 480") && refused.contains("35110"), "{refused}");
+    // Nobody serves users of the east: who wants to call, or to be called, or to register, is told so (RES-18).
+    let c = dial(&mut world, carol, "2001");
+    assert_refused(&world, carol, c, 503, "35111");
+    let e = dial(&mut world, erin, "1003");
+    assert_refused(&world, erin, e, 503, "35111");
+    world.run_for(seconds(290));
+    assert_eq!(phase(&mut world), "resilient");
+    // Resilient: calls, hold and transfer work again, parks do not.
+    world.phones[erin].on_ring = crate::harness::OnRing::AnswerAfter(seconds(1));
+    let c = dial(&mut world, carol, "2001");
+    assert!(world.phones[carol].call(c).up);
+    world.act(carol, |phone| phone.hang_up(c));
+    assert_hold_works(&mut world, (bob, b), (alice, a));
+    let refused = park(&mut world, bob, b);
+    assert!(refused.starts_with("SIP/2.0 480") && refused.contains("35110"), "{refused}");
+    // Failed over: he parks in the backup's orbits (RES-20), and she is fetched from there.
+    move_east(&mut world, Ask::Failover);
+    assert!(!world.phones[alice].call(a).over && !world.phones[bob].call(b).over);
+    let parked = park(&mut world, bob, b);
+    assert!(parked.starts_with("SIP/2.0 200"), "{parked}");
+    let number = number_in(&parked);
+    assert!(number.starts_with("80"), "{number} is no orbit of the west");
+    // Failing back: she stays parked there.
+    start_east(&mut world);
+    move_east(&mut world, FAILBACK);
+    assert_eq!(pool(&mut world, "east")["served_by"], "fe1");
+    assert_eq!(pool(&mut world, "west")["parked"], 1);
+    assert!(!world.phones[alice].call(a).over);
+    let c = dial(&mut world, carol, &number);
+    assert!(world.phones[carol].call(c).up, "{:?}", world.phones[carol].call(c).warning);
+    world.act(alice, |phone| phone.hang_up(a));
+    world.run_for(seconds(2));
+    assert!(world.phones[carol].call(c).over);
+}
+
+#[test]
+fn a_parked_call_of_a_lost_pool_is_disconnected_when_it_counts_as_lost_and_not_before() {
+    let mut world = world("");
+    let [alice, bob, erin] = world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("erin", "fw1")]);
+    let (a, b) = world.connect(alice, bob);
+    assert!(park(&mut world, bob, b).starts_with("SIP/2.0 200"));
+    lose_east(&mut world);
+    world.run_for(seconds(270));
+    assert!(!world.phones[alice].call(a).over, "its hosts may be back");
+    world.run_for(seconds(30));
+    assert_eq!(phase(&mut world), "resilient");
+    let call = world.phones[alice].call(a);
+    assert!(call.over);
+    assert!(
+        call.bye_reason.as_ref().is_some_and(|reason| reason.contains("Q.850;cause=41")),
+        "{:?}",
+        call.bye_reason
+    );
+    assert_eq!(pool(&mut world, "east")["parked"], 0);
+    assert_eq!(world.told("park.disconnected").len(), 1);
+    let e = dial(&mut world, erin, "7001");
+    assert!(world.phones[erin].call(e).failed.is_some());
+}
+
+#[test]
+fn a_pool_that_restarts_as_a_whole_loses_no_parked_call() {
+    let mut world = world("");
+    let [alice, bob, carol] = world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1")]);
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    lose_east(&mut world);
+    world.run_for(seconds(20));
+    start_east(&mut world);
+    assert_eq!(phase(&mut world), "active");
+    let c = dial(&mut world, carol, &number);
+    assert!(world.phones[carol].call(c).up, "{:?}", world.phones[carol].call(c).warning);
+    world.act(alice, |phone| phone.hang_up(a));
+    world.run_for(seconds(2));
+}
+
+#[test]
+fn a_rescued_call_keeps_its_number_and_is_fetched_by_whoever_may() {
+    let mut world = world("parked_on_outage = 'rescue'");
+    let [alice, bob, carol, erin] =
+        world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1"), ("erin", "fw1")]);
+    // An hour is enough for what follows; her own time would be over before.
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    lose_east(&mut world);
+    assert_eq!(world.streams.keys().map(|(host, _)| *host).collect::<Vec<_>>(), [1], "music again");
+    let c = dial(&mut world, carol, &number);
+    assert_refused(&world, carol, c, 480, "35110");
+    let e = dial(&mut world, erin, &number);
+    assert!(world.phones[erin].call(e).up, "who is not of the east is not concerned");
+    assert!(!world.phones[alice].call(a).over);
+    world.act(erin, |phone| phone.hang_up(e));
+    world.run_for(seconds(2));
+    assert!(world.phones[alice].call(a).over);
+}
+
+#[test]
+fn a_retrieved_call_stays_connected_through_everything() {
+    let mut world = world("");
+    let [alice, bob, carol] = world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1")]);
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    let c = dial(&mut world, carol, &number);
+    assert!(world.phones[carol].call(c).up);
+    lose_east_for_good(&mut world);
+    let up = |world: &World| !world.phones[alice].call(a).over && !world.phones[carol].call(c).over;
+    assert!(up(&world));
+    move_east(&mut world, Ask::Failover);
+    assert!(up(&world));
+    start_east(&mut world);
+    move_east(&mut world, FAILBACK);
+    assert!(up(&world));
+    assert_hold_works(&mut world, (carol, c), (alice, a));
+}
+
+#[test]
+fn users_of_the_backup_notice_nothing() {
+    let mut world = world("");
+    let [erin, frank, alice] = world.phones_at([("erin", "fw1"), ("frank", "fw1"), ("alice", "fw1")]);
+    let parks = |world: &mut World| {
+        let (e, f) = world.connect(erin, frank);
+        let parked = park(world, frank, f);
+        assert!(parked.starts_with("SIP/2.0 200") && number_in(&parked).starts_with("80"), "{parked}");
+        let fetched = dial(world, frank, &number_in(&parked));
+        assert!(world.phones[frank].call(fetched).up);
+        world.act(erin, |phone| phone.hang_up(e));
+        world.run_for(seconds(2));
+    };
+    lose_east(&mut world);
+    parks(&mut world);
+    world.run_for(seconds(300));
+    parks(&mut world);
+    // An orbit of a pool that is away takes nobody, whoever asks.
+    let (e, f) = world.connect(erin, frank);
+    world.act(frank, |phone| phone.refer(f, "sip:7001@example.test"));
+    world.run_for(seconds(2));
+    let refused = told(&world, frank, f);
+    assert!(refused.starts_with("SIP/2.0 503") && refused.contains("35111"), "{refused}");
+    world.act(erin, |phone| phone.hang_up(e));
+    move_east(&mut world, Ask::Failover);
+    parks(&mut world);
+    start_east(&mut world);
+    move_east(&mut world, FAILBACK);
+    parks(&mut world);
+    assert!(world.phones[alice].registered);
+}
+
+#[test]
+fn the_policy_of_the_lost_pool_says_what_its_users_may_do() {
+    let cells = "allowed = { resilient = { retrieve = true, park = function(user, call) return user.name == 'bob' end } }";
+    let mut world = world(cells);
+    let [alice, bob, carol] = world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1")]);
+    lose_east_for_good(&mut world);
+    let (c, _) = world.connect(carol, alice);
+    assert!(park(&mut world, carol, c).starts_with("SIP/2.0 480"));
+    world.act(carol, |phone| phone.hang_up(c));
+    let (b, a) = world.connect(bob, alice);
+    let parked = park(&mut world, bob, b);
+    // His own pool's orbits are away, and the backup's are not his before the failover.
+    assert!(parked.starts_with("SIP/2.0 480") || parked.starts_with("SIP/2.0 200"), "{parked}");
+    world.act(alice, |phone| phone.hang_up(a));
+}
