@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::admin::Refused;
-use crate::cluster::{Frame, Mark};
+use crate::cluster::{Code, Frame, Mark};
 use crate::net::{Flow, HostName, Protocol};
 use crate::sip::{Message, Method, Name, NameAddr, Uri};
 
@@ -46,7 +46,9 @@ impl Engine {
             }
             // Soon it is asked again, and then somebody is there.
             Place::Nowhere if !flow.protocol.is_reliable() && self.somebody_comes(&message, &flow) => {}
-            Place::Nowhere => self.core.tx.limited(flow, &bytes, true),
+            Place::Nowhere => {
+                self.core.tx.unserved(flow, &bytes);
+            }
         }
     }
 
@@ -55,8 +57,11 @@ impl Engine {
         let own = cluster.seats.own();
         let may = |host: &HostName| *host != own && !tried.contains(host) && tried.len() < TRIED_MAX;
         if !message.is_request() {
-            let made_by = message.branch().and_then(Mark::of_branch);
-            let host = made_by.and_then(|mark| cluster.seats.by_code(mark.host)).filter(may);
+            // Of one that is gone, whoever has taken its calls up may know what is still to be acknowledged.
+            let mark = message.branch().and_then(Mark::of_branch);
+            let made_by = mark.and_then(|mark| cluster.seats.by_code(mark.host));
+            let heir = mark.and_then(|mark| cluster.seats.holder(self.pool_of_code(mark.pool)?));
+            let host = made_by.or(heir).filter(may);
             return host.map_or(Place::Here, Place::At);
         }
         if self.core.tx.knows(message) || self.knows_dialog(message) {
@@ -66,8 +71,7 @@ impl Engine {
         let holder = |pool: &str| cluster.seats.holder(pool);
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
-            let pool =
-                self.config.pools.iter().find(|pool| crate::cluster::Code::of(&pool.name) == mark.pool);
+            let pool = self.config.pools.iter().find(|pool| Code::of(&pool.name) == mark.pool);
             let seats = pool.into_iter().flat_map(|pool| [Some(pool.name.as_str()), pool.backup.as_deref()]);
             let mut places = std::iter::once(made_by)
                 .chain(std::iter::once(holder(&at_home)))
@@ -83,6 +87,10 @@ impl Engine {
             return Place::Here;
         }
         holder(&at_home).filter(may).map_or(Place::Nowhere, Place::At)
+    }
+
+    fn pool_of_code(&self, code: Code) -> Option<&str> {
+        self.config.pools.iter().map(|pool| pool.name.as_str()).find(|pool| Code::of(pool) == code)
     }
 
     /// Whether a request belongs to a dialog of ours.
@@ -157,6 +165,10 @@ impl Engine {
             Frame::Question { id, .. } => {
                 let text = format!("{to} cannot be reached");
                 self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }));
+            }
+            // What came over a stream is not said again by itself.
+            Frame::Arrived { flow, bytes, .. } if flow.protocol.is_reliable() => {
+                self.core.tx.unserved(flow, &bytes);
             }
             // Their senders ask again, or find another way.
             Frame::Answer { .. }

@@ -290,12 +290,20 @@ impl Transactions {
         } else {
             tracing::debug!(%flow, "more requests than are taken: sip.limits");
         }
-        if answer
-            && let Some((flow, bytes)) = reject::unavailable(bytes, self.retry_after_s(), flow, self.salt)
-        {
+        if answer && self.unserved(flow, bytes) {
             self.out.counters.limited_answered += 1;
+        }
+    }
+
+    /// A request is answered 503 without being looked at: nobody is there who could serve it, for the moment. Whether it
+    /// was answered.
+    pub fn unserved(&mut self, flow: Flow, bytes: &[u8]) -> bool {
+        let answer = reject::unavailable(bytes, self.retry_after_s(), flow, self.salt);
+        let answered = answer.is_some();
+        if let Some((flow, bytes)) = answer {
             self.out.send(flow, bytes);
         }
+        answered
     }
 
     /// Spread, or all come back at once.
