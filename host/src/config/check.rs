@@ -231,11 +231,11 @@ fn pools(report: &Report<'_>, draft: &Draft) {
                 );
             }
         }
-        if let Some(first) = backups.first() {
+        if let Some(first) = backups.first().filter(|_| draft.config.cluster.is_none()) {
             report.warning(
                 first.span.clone(),
                 &first.key,
-                "noted, but serving another pool's users is not available in this version",
+                "noted, but a host without [cluster] works alone: it serves the users of all pools and fails over to nobody",
             );
         }
         let own = &draft.config.host.pool;

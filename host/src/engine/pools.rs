@@ -24,9 +24,13 @@ impl Engine {
         self.cluster.as_ref().map_or(Phase::Active, |cluster| cluster.pools.phase(pool))
     }
 
-    /// Whose settings and orbits a pool's users work with.
+    /// In whose orbits, and so by whose settings, a pool's users park: once the backup serves them, in the backup's (RES-20),
+    /// also where a policy lets them park before the failover.
     pub(super) fn serving<'a>(&'a self, pool: &'a str) -> &'a str {
-        self.cluster.as_ref().map_or(pool, |cluster| cluster.pools.serving(pool))
+        let Some(cluster) = &self.cluster else { return pool };
+        let away = cluster.pools.phase(pool) != Phase::Active;
+        let backup = cluster.pools.backup(pool).filter(|backup| away && cluster.served.contains(*backup));
+        backup.unwrap_or(pool)
     }
 
     /// Why the users of a pool get no service at all now: it is out, and nobody has taken over yet (RES-18).
@@ -78,7 +82,6 @@ impl Engine {
     /// Why a call cannot be picked up now: because of who picks, or of whose call it is; or its group's range is not where
     /// its callee is served (RES-22).
     pub(super) fn bars_pickup(&mut self, take: &Take) -> Option<Refusal> {
-        self.cluster.as_ref()?;
         if let Some(refusal) = self.bars("pickup", &take.picker) {
             return Some(refusal);
         }
@@ -93,7 +96,7 @@ impl Engine {
         }
         let number = take.group.as_deref()?;
         let range = self.orbits.ranges().find(number)?;
-        let serving = self.serving(callee.pool.as_deref()?);
+        let serving = self.cluster.as_ref()?.pools.serving(callee.pool.as_deref()?);
         (range.pool() != serving).then(|| {
             let text = format!(
                 "range {} is of pool {}, and {serving} serves {}",

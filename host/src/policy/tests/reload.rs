@@ -75,3 +75,21 @@ fn states_of_former_revisions_are_gone() {
     }
     assert_eq!(Rc::strong_count(&policies.dice), before, "each state's random() holds the dice");
 }
+
+#[test]
+fn another_pools_own_files_count_for_it_and_for_nobody_else() {
+    let file = |time: &str| format!("return {{ call_park = {{ pickup_timeout = '{time}' }} }}");
+    let mut policies = policies(&[("default.lua", &file("30s"))]);
+    let timeout = |policies: &Policies, pool: &str| {
+        let settings: Json = serde_json::from_str(policies.settings(pool, "call_park").unwrap()).unwrap();
+        settings["pickup_timeout"].as_u64().unwrap()
+    };
+    let theirs = |text: String| Some(Arc::new(Bundle::of([("pools/west.lua".to_owned(), text)])));
+    policies.lend("west", theirs(file("2m"))).unwrap();
+    assert_eq!((timeout(&policies, "west"), timeout(&policies, "east")), (120_000, 30_000));
+    // What cannot be used changes nothing.
+    assert!(policies.lend("west", theirs("nonsense".to_owned())).is_err());
+    assert_eq!(timeout(&policies, "west"), 120_000);
+    policies.lend("west", None).unwrap();
+    assert_eq!(timeout(&policies, "west"), 30_000);
+}
