@@ -1,5 +1,8 @@
 //! Planned moves, drained hosts, and what administrators are told.
 
+use switchyard_host::engine::Input;
+use switchyard_host::policy::Bundle;
+
 use super::*;
 
 #[test]
@@ -106,4 +109,41 @@ fn a_drained_host_passes_its_calls_on_and_nobody_notices() {
     world.ask_host(2, drain(false)).unwrap();
     world.run_for(seconds(5));
     assert_eq!(holder(&mut world), "fe2", "a seat does not move without a reason");
+}
+
+#[test]
+fn a_host_that_is_told_to_stop_passes_its_users_on_first() {
+    let hosts = &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")];
+    let mut world = World::with(WorldOptions { hosts, ..WorldOptions::default() });
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(seconds(2));
+    world.gets(0, Input::Drain);
+    world.run_for(seconds(3));
+    assert_eq!(world.ask_host(2, Request::Pools).unwrap()[0]["served_by"], "fe2");
+    assert_eq!(world.hosts[0].engine.as_ref().unwrap().counts()["legs"], 0, "it can go");
+    assert_hold_works(&mut world, (alice, a), (bob, b));
+}
+
+#[test]
+fn hosts_of_a_pool_whose_policies_differ_are_told_so() {
+    let hosts = &[("fe1", "east"), ("fe2", "east")];
+    let mut world = World::with(WorldOptions { hosts, ..WorldOptions::default() });
+    world.run_for(seconds(2));
+    let differs = |world: &mut World, host| {
+        let pools = world.ask_host(host, Request::Pools).unwrap();
+        pools[0]["policy_differs"].as_bool().unwrap()
+    };
+    assert!(!differs(&mut world, 0) && !differs(&mut world, 1));
+    let policy = |time: &str| {
+        let text = format!("return {{ call_park = {{ pickup_timeout = '{time}' }} }}");
+        Input::Policy(Bundle::of([("default.lua".to_owned(), text)]).into())
+    };
+    world.gets(1, policy("2m"));
+    world.run_for(seconds(2));
+    assert!(differs(&mut world, 0));
+    assert_eq!(world.told("policy.skew").iter().map(|event| event.code).collect::<Vec<_>>(), [Some(35113)]);
+    world.gets(0, policy("2m"));
+    world.run_for(seconds(2));
+    assert!(!differs(&mut world, 0) && !differs(&mut world, 1));
 }

@@ -179,3 +179,20 @@ fn the_policy_of_the_lost_pool_says_what_its_users_may_do() {
     world.act(carol, |phone| phone.hang_up(c));
     world.run_for(seconds(2));
 }
+
+#[test]
+fn a_rescued_call_is_fetched_by_a_user_of_its_own_pool_when_the_failover_is_over() {
+    let mut world = world("parked_on_outage = 'rescue'");
+    let [alice, bob, carol] = world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1")]);
+    let (a, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    lose_east(&mut world);
+    move_east(&mut world, Ask::Failover);
+    assert!(!world.phones[alice].call(a).over);
+    let c = dial(&mut world, carol, &number);
+    assert!(world.phones[carol].call(c).up, "{:?}", world.phones[carol].call(c).warning);
+    assert_eq!(pool(&mut world, "east")["parked"], 0);
+    world.act(carol, |phone| phone.hang_up(c));
+    world.run_for(seconds(2));
+    assert!(world.phones[alice].call(a).over);
+}

@@ -52,12 +52,17 @@ fn a_call_is_picked_up_only_out_of_resiliency_and_where_its_range_is_served() {
 }
 
 #[test]
-fn what_rang_before_a_failback_is_over_stays_unpickable() {
+fn what_rang_before_a_phase_changed_stays_unpickable() {
     let mut world = world("pickup_ranges = 'automatic'");
     let [bob, erin, frank] = world.phones_at([("bob", "fw1"), ("erin", "fw1"), ("frank", "fw1")]);
-    lose_east(&mut world);
+    lose_east_for_good(&mut world);
+    let early = ring(&mut world, erin);
     move_east(&mut world, Ask::Failover);
     assert_eq!(pool(&mut world, "east")["moved"], serde_json::json!(["east-groups"]));
+    let refused = dial(&mut world, frank, "*101");
+    assert_refused(&world, frank, refused, 480, "35110 it began to ring before");
+    world.act(erin, |phone| phone.cancel(early));
+    world.run_for(seconds(2));
     let waiting = ring(&mut world, erin);
     start_east(&mut world);
     move_east(&mut world, FAILBACK);
