@@ -1,9 +1,10 @@
 //! What is fuzzed: each function takes any bytes and must neither panic, nor hang, nor contradict itself.
 //!
 //! ```sh
-//! cargo install cargo-fuzz                       # once; it needs a nightly toolchain
+//! cargo install --locked cargo-fuzz              # once
 //! cargo +nightly fuzz run message                # until something is found, or Ctrl-C; also sdp, uri, digest, …
-//! cargo +nightly fuzz cmin message               # keeps the corpus small before it is committed
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run -s none message    # the same without a nightly toolchain
+//! cargo +nightly fuzz tmin message fuzz/artifacts/…   # the least that still shows it
 //! cargo test --manifest-path fuzz/Cargo.toml     # replays every corpus, with any toolchain
 //! ```
 //!

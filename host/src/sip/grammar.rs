@@ -122,13 +122,17 @@ pub(super) fn params(text: &str) -> impl Iterator<Item = Result<Param<'_>, &'sta
         };
         Some(if !is_param_name(name) {
             Err("expected a parameter's name")
-        } else if value.is_some_and(|value| value.starts_with('"') && quoted_end(value) != Some(value.len()))
-        {
+        } else if value.is_some_and(|value| value.contains('"') && !is_quoted(value)) {
             Err("expected a closing quote")
         } else {
             Ok((name, value))
         })
     })
+}
+
+/// Whether it is one quoted string and nothing else.
+fn is_quoted(value: &str) -> bool {
+    value.starts_with('"') && quoted_end(value) == Some(value.len())
 }
 
 /// Tokens, and the few further characters URI parameters may have (RFC 3261 §25.1 `paramchar`).
@@ -213,6 +217,10 @@ mod tests {
         assert!(params(";;a").any(|param| param.is_err()));
         assert!(params(";a=1;").any(|param| param.is_err()));
         assert!(params(r#";a="1"#).any(|param| param.is_err()));
+        assert!(
+            params(";a=\0\"1").any(|param| param.is_err()),
+            "a quote that may be the first once the NUL is gone"
+        );
         assert_eq!(params("").count(), 0);
     }
 

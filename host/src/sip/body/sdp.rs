@@ -143,6 +143,10 @@ impl Sdp {
             if line.trim().is_empty() {
                 continue;
             }
+            // RFC 8866 §9 allows neither; a NUL at the end is what some phones pad with.
+            if line.contains(['\0', '\r']) {
+                return Err(SdpError::Line(number));
+            }
             if number > LINES_MAX {
                 return Err(SdpError::TooLarge("2000 lines"));
             }

@@ -158,6 +158,7 @@ fn what_would_leave_us_guessing_is_refused() {
     assert_eq!(refused(""), SdpError::NoVersion);
     assert_eq!(refused("o=a 1 1 IN IP4 h\r\n"), SdpError::NoVersion);
     assert_eq!(refused("v=1\r\n"), SdpError::NoVersion);
+    assert_eq!(refused(&format!("{head}m=audio 4000 RTP/AVP 0\0 \r\n")), SdpError::Line(3));
     assert_eq!(refused("v=0\r\no=a 1 IN IP4\r\n"), SdpError::NoOrigin);
     assert_eq!(refused("v=0\r\nnonsense\r\n"), SdpError::Line(2));
     assert_eq!(refused("v=0\r\n=x\r\n"), SdpError::Line(2));
