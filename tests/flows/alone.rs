@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchyard_host::orbit::remove_operation;
 use switchyard_host::sip::Status;
 
-use crate::harness::{OnRing, StoreDoes, World};
+use crate::harness::{OnRing, StoreDoes, World, WorldOptions};
 
 fn second() -> Duration {
     Duration::from_secs(1)
@@ -237,4 +237,53 @@ fn a_caller_who_never_describes_her_session_is_hung_up() {
     assert!(world.phones[alice].call(a).over && world.phones[bob].call(b).over);
     world.run_for(second() * 40);
     assert!(world.alive().is_empty(), "{:?}", world.alive());
+}
+
+/// Bob answers his ring-back and hangs up while Alice, whose phone is cut off, has not yet answered what she was offered. He
+/// is rung once more; when she is back they talk, and she is not taken back to the music she was to hear meanwhile.
+#[test]
+fn music_that_was_to_come_back_does_not_take_a_caller_from_who_answered_since() {
+    let policy = "return require('default'):extend { call_park = { pickup_timeout = '10s', max_recall_attempts = 3 } }";
+    let policies = vec![("pools/east.lua".to_owned(), policy.to_owned())];
+    let mut world = World::with(WorldOptions { policies, ..WorldOptions::default() });
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.refer(b, "sip:7001@example.test"));
+    world.run_for(second() * 5);
+    world.network.cut.insert(alice);
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.run_for(second() * 8);
+    let first = world.phones[bob].last();
+    assert!(first != b && world.phones[bob].call(first).up);
+    world.act(bob, |phone| phone.hang_up(first));
+    world.run_for(second() * 4);
+    let again = world.phones[bob].last();
+    assert!(again != first && world.phones[bob].call(again).up);
+    world.network.cut.remove(&alice);
+    world.start_ladder();
+    world.run_for(second() * 10);
+    assert!(world.phones[alice].call(a).up && world.phones[bob].call(again).up);
+    let heard = world.phones[alice].call(a).heard.clone().unwrap();
+    assert!(heard.contains("10.0.0.2"), "{}", world.ladder());
+    assert!(world.occupants().is_empty());
+}
+
+/// Bob has two calls and joins them by an attended transfer, while the one of them transfers him elsewhere: that came first.
+#[test]
+fn a_call_that_is_being_transferred_is_no_target_of_an_attended_transfer() {
+    let mut world = World::new();
+    let [alice, bob, carol, dave] = world.phones(["alice", "bob", "carol", "dave"]);
+    let (a, b1) = world.connect(alice, bob);
+    let (c, b2) = world.connect(carol, bob);
+    world.act(carol, |phone| phone.refer(c, "sip:dave@example.test"));
+    world.run_for(second());
+    let other = world.phones[bob].replaces_uri("sip:carol@example.test", b2);
+    world.act(bob, |phone| phone.refer(b1, &other));
+    world.run_for(second() * 5);
+    assert!(world.phones[bob].call(b1).notified.last().unwrap().starts_with("SIP/2.0 491"));
+    let rung = world.phones[dave].last();
+    world.act(dave, |phone| phone.refuse(rung, Status::BUSY_HERE));
+    world.run_for(second() * 5);
+    let talk = [(alice, a), (bob, b1), (bob, b2), (carol, c)];
+    assert!(talk.into_iter().all(|(phone, call)| world.phones[phone].call(call).up));
 }

@@ -34,7 +34,15 @@ fn told(script: &Script, failure: run::Failure) -> String {
 /// Seeds that have passed before, and those of long runs that once have not: seed and steps.
 #[test]
 fn known_seeds() {
-    for (seed, steps) in [(100_484, 40), (101_711, 40), (102_043, 40), (200_834, 40), (300_152, 40)] {
+    for (seed, steps) in [
+        (100_484, 40),
+        (101_711, 40),
+        (102_043, 40),
+        (172_229, 40),
+        (177_708, 40),
+        (200_834, 40),
+        (300_152, 40),
+    ] {
         try_seed(seed, steps);
     }
     for seed in 0..150 {

@@ -52,6 +52,8 @@ pub struct OpId(pub u64);
 pub enum Origin {
     /// A phone's own re-INVITE or UPDATE: it is answered, nobody else is told.
     Phone,
+    /// Nobody: a leg gets back what it should hear, after its session was changed for a peer it did not get.
+    Mend,
     /// A plugin's command.
     Plugin(Waiter),
     /// A transfer; its subscriber is told.

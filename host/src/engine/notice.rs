@@ -18,7 +18,7 @@ impl Engine {
             Notice::Finished { origin, leg, result } => {
                 self.parker_has_company(leg);
                 match origin {
-                    Origin::Phone => {}
+                    Origin::Phone | Origin::Mend => {}
                     Origin::Plugin(waiter) => self.command_finished(waiter, result),
                     Origin::Refer(subscription) => {
                         self.transfer_rang(leg, &result);

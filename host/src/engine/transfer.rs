@@ -39,7 +39,10 @@ impl Engine {
         let moving = |leg: LegId| {
             self.calls.has_plans(leg) || self.calls.leg(leg).is_some_and(|leg| leg.flow.is_some())
         };
-        if near.is_some_and(moving) || far.is_some_and(moving) {
+        let other = replaces.as_ref().and_then(|replaces| self.own_leg(replaces, &party));
+        let other_far =
+            other.filter(|other| Some(*other) != near).and_then(|other| self.calls.peer_of(other));
+        if [near, far, other_far.and(other), other_far].into_iter().flatten().any(moving) {
             self.decide(
                 subscription,
                 Status::REQUEST_PENDING,
@@ -47,14 +50,11 @@ impl Engine {
             );
             return;
         }
-        if let Some(replaces) = &replaces
-            && self.own_leg(replaces, &party).is_none()
-        {
+        if replaces.is_some() && other.is_none() {
             self.decide(subscription, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return;
         }
-        if let (Some(replaces), Some(near)) = (&replaces, near)
-            && let Some(other) = self.own_leg(replaces, &party)
+        if let (Some(other), Some(near)) = (other, near)
             && other != near
         {
             self.attended(subscription, near, other);

@@ -244,6 +244,9 @@ impl Calls {
             self.call_off(cx, &operation, gone);
             return;
         }
+        if operation.origin == Origin::Mend && self.is_needless(&operation.kind) {
+            return;
+        }
         for leg in legs.into_iter().flatten() {
             if let Some(leg) = self.legs.get_mut(&leg) {
                 leg.busy = Some(operation.id);
@@ -252,6 +255,17 @@ impl Calls {
         let id = operation.id;
         self.operations.insert(id, operation);
         self.step(cx, id);
+    }
+
+    /// Whether there is nothing to mend any more: while it waited its turn the leg has got somebody else to talk to, and
+    /// hears whom it should.
+    fn is_needless(&self, kind: &Kind) -> bool {
+        let peer = |leg| self.legs.get(leg).map(|leg| &leg.peer);
+        match kind {
+            Kind::Play { leg, .. } => peer(leg) != Some(&Peer::Host),
+            Kind::Connect { a, b: Some(b), .. } => peer(a) != Some(&Peer::Leg(*b)),
+            Kind::Connect { b: None, .. } | Kind::Relay { .. } => false,
+        }
     }
 
     /// Sends the request of the stage an operation has reached.
@@ -320,7 +334,7 @@ impl Calls {
     }
 
     fn report(&mut self, operation: &Operation, result: Result<Done, Failed>) {
-        if operation.origin != Origin::Phone {
+        if !matches!(operation.origin, Origin::Phone | Origin::Mend) {
             let notice = Notice::Finished { origin: operation.origin, leg: operation.subject(), result };
             self.notify(notice);
         }

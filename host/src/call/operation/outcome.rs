@@ -123,10 +123,9 @@ impl Calls {
         let Some(id) = leg.busy else { return };
         let owns_call_id = leg.dialog.call_id.ends_with(&format!("@{}", cx.identity.host));
         let Some(operation) = self.operations.get_mut(&id) else { return };
-        let joins = matches!(operation.kind, Kind::Connect { .. });
-        let phone_asked = operation.origin == Origin::Phone && !joins;
+        let phone_asked = operation.origin == Origin::Phone;
         // One that mends what another has left behind is not mended in turn: the same phone would refuse again, for ever.
-        let mends = operation.origin == Origin::Phone && joins;
+        let mends = operation.origin == Origin::Mend;
         if status == Status::REQUEST_PENDING && !phone_asked && operation.attempts < ATTEMPTS_MAX {
             operation.attempts += 1;
             // RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other side up to 2 s.

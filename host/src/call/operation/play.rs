@@ -72,10 +72,10 @@ impl Calls {
         match leg.peer {
             Peer::Host => {
                 let playlist = Playlist { prompts: Vec::new(), then: leg.playlist.then.clone() };
-                self.play(cx, Origin::Phone, id, playlist);
+                self.play(cx, Origin::Mend, id, playlist);
             }
             Peer::Leg(peer) => {
-                self.join(cx, Origin::Phone, peer, id);
+                self.join(cx, Origin::Mend, peer, id);
             }
             Peer::None => self.advance_queue(cx),
         }
