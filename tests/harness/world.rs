@@ -304,13 +304,14 @@ impl World {
             all.push(("default.lua".to_owned(), default_policy()));
         }
         let bundle = Arc::new(Bundle::of(all));
+        let seen = self.events.len();
         for host in 0..self.hosts.len() {
-            let seen = self.events.len();
             self.gets(host, Input::Policy(bundle.clone()));
-            // A host does not start with policies it refuses: whoever restarts it has put the file right before.
-            if !self.events[seen..].iter().any(|event| event.what == "policy.refused") {
-                self.hosts[host].bundle = bundle.clone();
-            }
+        }
+        // A host does not start with policies it refuses: whoever restarts it has put the file right before.
+        let told = |what: &str| self.events[seen..].iter().any(|event| event.what == what);
+        if told("policy.loaded") && !told("policy.refused") {
+            self.hosts.iter_mut().for_each(|host| host.bundle = bundle.clone());
         }
     }
 

@@ -55,7 +55,7 @@ const TROUBLE: [&str; 14] = [
 ];
 
 /// No answered call ends unless a party ended it or a rule says so.
-pub fn ends(events: &[Event], calm: bool) -> Result<(), String> {
+pub fn ends(events: &[Event], calm: bool, between: bool) -> Result<(), String> {
     const OTHER_SIDE: &str = "the other side hung up";
     for event in events.iter().filter(|event| event.what == "leg.ended") {
         let reason = event.detail["reason"].as_str().unwrap_or_default();
@@ -67,7 +67,10 @@ pub fn ends(events: &[Event], calm: bool) -> Result<(), String> {
             let own = |other: &Event| other.what == "leg.ended" && other.detail["reason"] != OTHER_SIDE;
             events.iter().any(|other| other.at == event.at && own(other))
         } else {
-            known(&RULES) || !calm && known(&TROUBLE)
+            // Between two servers a BYE and a re-INVITE may cross.
+            known(&RULES)
+                || !calm && known(&TROUBLE)
+                || between && reason.starts_with("the phone answered 481")
         };
         if !allowed {
             return Err(format!("a call ended because {reason}: {}", event.detail));

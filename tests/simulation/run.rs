@@ -92,9 +92,10 @@ impl Run {
             if script.streams && STREAMS.contains(&phone) {
                 world.on_tcp(phone);
             }
-            let Trouble { store, crashes, clock, .. } = script.trouble;
-            // Restarts the store does not take note of, and a clock that goes back: nobody knows what numbers were used.
-            world.phones[phone].forgives = store && crashes && clock;
+            let Trouble { store, crashes, clock, partitions, .. } = script.trouble;
+            // Restarts the store does not take note of, and a clock that goes back: nobody knows what numbers were used. And
+            // a host that others have taken for dead goes on telling for a while what it knows.
+            world.phones[phone].forgives = store && crashes && clock || partitions;
             let pause = Duration::from_millis(300 + 200 * phone as u64);
             world.phones[phone].on_ring = OnRing::AnswerAfter(pause);
             world.act(phone, |phone| phone.register(3600));
@@ -141,7 +142,7 @@ impl Run {
             return Err(broken);
         }
         let new = &self.world.events[self.seen..];
-        invariants::ends(new, self.calm && !self.clock)?;
+        invariants::ends(new, self.calm && !self.clock, self.world.hosts.len() > 1)?;
         invariants::truly_forgotten(new, &self.world)?;
         self.report.coverage.events(new);
         self.seen = self.world.events.len();

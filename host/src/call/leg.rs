@@ -11,7 +11,7 @@ use super::branch::{Candidate, Headers};
 use super::negotiation::Negotiation;
 use super::session_timer::SessionTimer;
 use crate::media::StreamId;
-use crate::net::Flow;
+use crate::net::{Flow, Protocol};
 use crate::sip::{ClientId, Dialog, DialogId, Draft, Message, Method, Name, ServerId};
 use crate::time::{Instant, Utc};
 
@@ -341,6 +341,11 @@ impl Leg {
     /// Where requests to this leg go.
     pub fn flow(&self) -> Flow {
         self.dialog.flow
+    }
+
+    /// Whether a phone or a trunk is there, rather than the server of another pool.
+    pub fn is_of_phone(&self) -> bool {
+        self.flow().protocol != Protocol::Cluster
     }
 
     /// The names of all its dialogs.

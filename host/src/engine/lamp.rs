@@ -139,7 +139,12 @@ impl Engine {
         match resource {
             Resource::User(user) => {
                 let names = self.sees_names(watcher, user);
-                self.calls.legs_of(user).flat_map(|leg| self.entries(leg)).map(discreet(names)).collect()
+                self.calls
+                    .legs_of(user)
+                    .filter(|leg| leg.is_of_phone())
+                    .flat_map(|leg| self.entries(leg))
+                    .map(discreet(names))
+                    .collect()
             }
             Resource::Group(number) => {
                 let members = self.directory.members(number);

@@ -139,6 +139,14 @@ impl Engine {
             self.user_changed(change);
         }
         self.registrar.apply(change);
+        if self.is_epoch_of_served(change) {
+            return;
+        }
+        self.orbits_changed(change);
+    }
+
+    /// A record has changed that has to do with orbits.
+    pub(super) fn orbits_changed(&mut self, change: &Change) {
         if let Err(error) = self.orbits.apply(self.core.now, change) {
             let detail = serde_json::json!({ "key": change.key, "error": error.to_string() });
             self.core.event("store.bad_range", None, None, detail);

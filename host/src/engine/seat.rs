@@ -18,6 +18,7 @@ use crate::net::{Flow, HostName};
 use crate::notifier::Resource;
 use crate::orbit::{Orbits, Whose};
 use crate::pool::{ParkedFate, Pools};
+use crate::store::keys::Key;
 use crate::store::{Change, Outcome, Snapshot, StoreError};
 use crate::time::Instant;
 
@@ -49,6 +50,8 @@ pub(super) struct Clustered {
     handed_on: BTreeSet<String>,
     /// Since when a seat has been seen vacant.
     vacant: BTreeMap<String, Instant>,
+    /// Epochs that others have raised, of pools this host has not left yet.
+    held_back: BTreeMap<String, Change>,
     /// Something about hosts or seats is new.
     pub(super) changed: bool,
     /// Questions of the administrative interface between hosts.
@@ -74,6 +77,7 @@ impl Clustered {
             taking: BTreeSet::new(),
             handed_on: BTreeSet::new(),
             vacant: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             changed: true,
             elsewhere: Elsewhere::default(),
             fenced_since: None,
@@ -109,6 +113,17 @@ impl Engine {
                 self.core.identity.edges.insert(name, host.identity.listeners.clone());
             }
         }
+    }
+
+    /// Whether a change is another host's that has raised the epoch of a pool served here: it has taken the seat. Nothing is
+    /// written under that epoch, so nobody here learns of it before the seat is left.
+    pub(super) fn is_epoch_of_served(&mut self, change: &Change) -> bool {
+        let Some(Key::Epoch(pool)) = Key::parse(&change.key) else { return false };
+        let served = self.cluster.is_some() && self.serves(&pool);
+        if let Some(cluster) = self.cluster.as_mut().filter(|_| served) {
+            cluster.held_back.insert(pool, change.clone());
+        }
+        served
     }
 
     /// A record has changed: perhaps one that says who lives or who serves whom.
@@ -226,6 +241,7 @@ impl Engine {
                 }
                 for change in pass.changes(revision) {
                     self.store_changed(&change);
+                    self.orbits_changed(&change);
                 }
             }
             Ok(Outcome::Conflict { current }) => {
@@ -294,7 +310,11 @@ impl Engine {
         cluster.served.remove(pool);
         cluster.dealt.remove(pool);
         let by = cluster.seats.last_holder(pool);
+        let epoch = cluster.held_back.remove(pool);
         self.put_down_pool(pool);
+        if let Some(epoch) = epoch {
+            self.orbits_changed(&epoch);
+        }
         let detail = serde_json::json!({ "pool": pool, "to": by });
         self.core.event("seat.left", None, None, detail);
     }

@@ -172,10 +172,14 @@ impl Ledger {
         self.entries.insert(number, entry);
     }
 
-    /// The record of a number is somebody else's from now on.
-    pub(super) fn put_down(&mut self, number: Number) {
-        self.hurry(number);
-        self.entries.remove(&number);
+    /// The records of a pool's calls are somebody else's from now on.
+    pub(super) fn put_down(&mut self, pool: &str) {
+        let numbers: Vec<Number> =
+            self.entries.iter().filter(|(_, entry)| entry.pool == pool).map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.hurry(number);
+            self.entries.remove(&number);
+        }
     }
 
     pub(super) fn own_life(&self) -> Option<(String, Expect)> {
@@ -202,6 +206,11 @@ impl Ledger {
                 if !self.fence.knows_host(&current) {
                     // Whoever keeps the host's record will notice, and tell how it stands now.
                     self.pause(now, number);
+                    return None;
+                }
+                // This host has moved the epoch on itself, in taking the pool's seat once more.
+                if self.fence.knows_epoch(&entry.pool, &current) {
+                    self.step(now, number);
                     return None;
                 }
                 self.entries.remove(&number);

@@ -143,10 +143,10 @@ impl Orbits {
             .filter(|(_, occupant)| occupant.pool == pool)
             .map(|(number, _)| *number)
             .collect();
+        self.ledger.put_down(pool);
         let mut legs = Vec::new();
         for number in numbers {
             legs.extend(self.occupants.get(&number).and_then(|occupant| occupant.leg));
-            self.ledger.put_down(number);
             self.is_foreign(number);
             let why = Refusal::new(Code::FENCED, "others decide about the calls of this pool now");
             self.take_out(now, number, why);

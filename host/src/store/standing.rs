@@ -143,6 +143,14 @@ impl Fence {
         self.standing.is_some() && found.map(|record| record.revision) == self.standing
     }
 
+    /// Whether a conflict shows a pool's epoch as it is known here.
+    pub fn knows_epoch(&self, pool: &str, current: &[(String, Option<super::Record>)]) -> bool {
+        let key = super::keys::epoch_key(pool);
+        let found = current.iter().find(|(name, _)| *name == key).map(|(_, record)| record.as_ref());
+        let known = self.epochs.get(pool).map(|(_, revision)| *revision);
+        found.is_some_and(|record| record.map(|record| record.revision) == known)
+    }
+
     /// A pool's epoch; 0 for one that never had any.
     pub fn epoch(&self, pool: &str) -> u64 {
         self.epochs.get(pool).map_or(0, |(epoch, _)| *epoch)

@@ -49,3 +49,15 @@ fn a_ringing_call_is_picked_up_from_the_other_pool() {
     assert!(world.phones[erin].call(e).over);
     assert_quiet(&world);
 }
+
+#[test]
+fn nobody_parks_in_an_orbit_of_a_pool_that_another_host_serves() {
+    let mut world = two_pools();
+    let [alice, erin] = world.phones_at([("alice", "fe1"), ("erin", "fw1")]);
+    let (a, e) = world.connect(alice, erin);
+    world.act(erin, |phone| phone.refer(e, "sip:park@example.test;orbit=7001"));
+    world.run_for(second() * 4);
+    let told = world.phones[erin].call(e).notified.last().unwrap().clone();
+    assert!(told.contains("403") && told.contains("7001 belongs to pool east"), "{told}");
+    assert!(!world.phones[alice].call(a).over && !world.phones[erin].call(e).over, "they talk on");
+}

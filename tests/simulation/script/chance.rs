@@ -74,7 +74,7 @@ fn far_fault(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize) -> Option<Ac
             Some(Act::Die { host, down: Duration::from_millis(rng.random_range(0..40_000)) })
         }
         1 if trouble.partitions => Some(Act::Storeless { host, cut }),
-        2 if trouble.partitions => Some(Act::Unlink { hosts: (host, other), cut }),
+        2 if trouble.partitions && host != other => Some(Act::Unlink { hosts: (host, other), cut }),
         3 if trouble.roams => Some(Act::Roam { phone: rng.random_range(0..PHONES.len()), host }),
         _ => None,
     }

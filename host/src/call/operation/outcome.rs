@@ -263,6 +263,16 @@ impl Calls {
                 || operation.legs().into_iter().flatten().any(|leg| legs.contains(&leg))
         };
         let ids: Vec<OpId> = self.operations.values().filter(|op| concerns(op)).map(|op| op.id).collect();
+        // Who has answered for one of these legs, and is nobody's peer yet, would wait for ever.
+        let alone: Vec<LegId> = (self.operations.values().chain(&self.queue))
+            .filter(|operation| concerns(operation))
+            .filter_map(|operation| match operation.kind {
+                Kind::Connect { a, b: Some(b), .. } => Some([a, b]),
+                _ => None,
+            })
+            .flatten()
+            .filter(|leg| !legs.contains(leg))
+            .collect();
         let mut over = Vec::new();
         for id in ids {
             self.stop_ringing(cx, id, &[]);
@@ -283,6 +293,11 @@ impl Calls {
             }
             stays
         });
+        for leg in alone {
+            if self.legs.get(&leg).is_some_and(|leg| !matches!(leg.peer, Peer::Leg(_))) {
+                self.hang_up(cx, leg, None, "others serve the call now");
+            }
+        }
         over
     }
 
