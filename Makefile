@@ -15,7 +15,7 @@ TEST_NEEDS = etcd-server:etcd sip-tester:sipp baresip-core:baresip linphone-cli:
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.
 .NOTPARALLEL:
-.PHONY: help run build test lint unit doctest deny fuzz bench simulate needs-build needs-etcd needs-test
+.PHONY: help run build test lint unit doctest deny fuzz bench simulate drill needs-build needs-etcd needs-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ TOGETHER ?= 0
 simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on; TOGETHER=1: several hosts
 	TOGETHER=$(TOGETHER) SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \
 	  --ignored --exact simulation::soak::soak --nocapture
+
+# Unoptimised, as the tests are built: it shows what happens, not how fast.
+drill: needs-build needs-etcd ## lose a pool and bring it back: three etcd members, four hosts, phones, kill -9, all on this machine
+	@.ci/need etcd-server:etcd
+	$(CARGO) test --locked -p switchyard --features etcd --test host -- --exact --nocapture \
+	  process::drill::a_pair_of_pools_goes_through_a_disaster_and_all_is_as_the_matrices_say
 
 needs-build:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer (rustup.rs, or your distribution)" >&2; exit 1; }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod directory;
+pub mod drill;
 pub mod engine;
 pub mod media;
 pub mod near;

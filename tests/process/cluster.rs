@@ -1,94 +1,16 @@
 //! Hosts that share a store: a real etcd behind real hosts.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
+use super::etcd::{Etcd, certificates};
 use super::host::{Host, SWITCHYARD, free_port};
 use super::program::wait_for;
 use super::sipp::{Line, Script, all_succeed};
 
-/// One member. It keeps what it has when it is killed, and can be launched again.
-struct Etcd {
-    folder: TempDir,
-    ports: [u16; 2],
-    /// The folder with its certificates, if it speaks TLS.
-    tls: Option<PathBuf>,
-    child: Option<Child>,
-}
-
-impl Etcd {
-    fn start() -> Etcd {
-        Self::start_with(None)
-    }
-
-    /// It believes, and is believed by, those who have certificates of the same CA.
-    fn start_secure(tls: &Path) -> Etcd {
-        Self::start_with(Some(tls.to_owned()))
-    }
-
-    fn start_with(tls: Option<PathBuf>) -> Etcd {
-        let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
-        let mut etcd = Etcd { folder, ports: [free_port(), free_port()], tls, child: None };
-        etcd.launch();
-        etcd
-    }
-
-    fn launch(&mut self) {
-        let client = self.endpoints().remove(0);
-        let peer = format!("http://127.0.0.1:{}", self.ports[1]);
-        let mut command = Command::new("etcd");
-        command
-            .arg("--data-dir")
-            .arg(self.folder.path().join("data"))
-            .args(["--name", "m0", "--initial-cluster", &format!("m0={peer}")])
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .env_clear()
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        if let Some(tls) = &self.tls {
-            let file = |option: &str, name: &str| format!("{option}={}", tls.join(name).display());
-            command.args([
-                file("--cert-file", "etcd-127.0.0.1.pem"),
-                file("--key-file", "etcd-127.0.0.1.key"),
-                file("--trusted-ca-file", "ca.pem"),
-                "--client-cert-auth".to_owned(),
-            ]);
-        }
-        self.child = Some(command.spawn().expect("etcd is Debian's etcd-server; .ci/need installs it"));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn endpoints(&self) -> Vec<String> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        vec![format!("{scheme}://127.0.0.1:{}", self.ports[0])]
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 fn parker() -> Script {
     Script::new("bob").call("1001").refer("7001").notified("100").notified("SIP/2.0 200").hang_up()
-}
-
-fn readyz(host: &Host) -> (u16, String) {
-    let (status, answer) = host.ask("/readyz");
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    (status, answer["state"].as_str().unwrap().to_owned())
 }
 
 /// While etcd is away the call stays parked and hears music, and nobody gets it; when etcd is back, Carol does.
@@ -100,10 +22,10 @@ fn a_parked_call_outlives_its_store() {
     let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
     bob.run(parker()).succeeds();
     assert_eq!(host.one_parked(), "7001");
-    assert_eq!(readyz(&host), (200, "ready".into()));
+    assert_eq!(host.readyz(), (200, "ready".into()));
 
     etcd.kill();
-    wait_for("a fenced host", || (readyz(&host) == (503, "fenced".into())).then_some(()));
+    wait_for("a fenced host", || (host.readyz() == (503, "fenced".into())).then_some(()));
     carol.run(Script::new("carol").call_refused("7001", 503, 35105)).succeeds();
     // Calls between phones need no store.
     let callee = dave.run(Script::new("dave").answer().hung_up());
@@ -112,7 +34,7 @@ fn a_parked_call_outlives_its_store() {
     assert!(alice.listen().is_audible(), "Alice hears music");
 
     etcd.launch();
-    wait_for("a live host", || (readyz(&host) == (200, "ready".into())).then_some(()));
+    wait_for("a live host", || (host.readyz() == (200, "ready".into())).then_some(()));
     all_succeed([carol.run(Script::new("carol").call("7001").pause(500).hang_up()), parked]);
     host.is_quiet();
 }
@@ -205,28 +127,7 @@ fn a_host_that_cannot_have_its_store_says_why() {
     assert!(taken.contains("another host named \"fe1\" is alive in this store"), "{taken}");
     // The one that was there before has not noticed.
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(readyz(&host), (200, "ready".into()));
-}
-
-/// What `switchyard cluster certificates` makes.
-fn certificates(hosts: &[&str]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new(SWITCHYARD)
-        .args(["cluster", "certificates"])
-        .arg(folder.path())
-        .args(hosts)
-        .args(["--etcd", "127.0.0.1"])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    folder
-}
-
-/// A host's metric, by the beginning of its line.
-fn metric(host: &Host, name: &str) -> f64 {
-    let (_, metrics) = host.ask("/metrics");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    line.map_or(0.0, |value| value.trim().parse().unwrap())
+    assert_eq!(host.readyz(), (200, "ready".into()));
 }
 
 /// Two hosts of a pool, linked, with an etcd that lets nobody in without a certificate. Whichever host a phone talks to, all
@@ -240,14 +141,14 @@ fn linked_hosts_serve_each_others_phones() {
     let [alice, bob] = ["alice", "bob"].map(|user| Line::register(&east, user));
     let [carol, dave] = ["carol", "dave"].map(|user| Line::register(&west, user));
     let linked = "switchyard_link_peers{direction=\"out\"}";
-    assert_eq!((metric(&east, linked), metric(&west, linked)), (1.0, 1.0));
+    assert_eq!((east.metric(linked), west.metric(linked)), (1.0, 1.0));
     let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
     bob.run(parker()).succeeds();
     all_succeed([carol.run(Script::new("carol").call("7001").pause(500).hang_up()), parked]);
     let callee = dave.run(Script::new("dave").answer().hung_up());
     all_succeed([bob.run(Script::new("bob").call("1004").pause(200).hang_up()), callee]);
-    assert!(metric(&west, "switchyard_link_frames_sent_total") > 10.0);
-    assert_eq!(metric(&west, "switchyard_link_unlinked_total"), 0.0);
+    assert!(west.metric("switchyard_link_frames_sent_total") > 10.0);
+    assert_eq!(west.metric("switchyard_link_unlinked_total"), 0.0);
     for host in [&east, &west] {
         host.is_quiet();
     }
@@ -260,9 +161,9 @@ fn an_etcd_with_certificates_comes_back_and_keeps_strangers_out() {
     let mut etcd = Etcd::start_secure(tls.path());
     let host = Host::start_in_cluster("fe1", &etcd.endpoints(), tls.path());
     etcd.kill();
-    wait_for("a fenced host", || (readyz(&host) == (503, "fenced".into())).then_some(()));
+    wait_for("a fenced host", || (host.readyz() == (503, "fenced".into())).then_some(()));
     etcd.launch();
-    wait_for("a live host", || (readyz(&host) == (200, "ready".into())).then_some(()));
+    wait_for("a live host", || (host.readyz() == (200, "ready".into())).then_some(()));
 
     let [ours, theirs] = [&tls, &other].map(|tls| tls.path().display().to_string());
     let file = std::fs::read_to_string(host.path("switchyard.toml")).unwrap().replace("fe1", "fe2");
@@ -286,5 +187,5 @@ fn an_etcd_with_certificates_comes_back_and_keeps_strangers_out() {
     says(&(bare.join("\n") + "\n"), "perhaps it asks for a certificate");
     // With everything right it is another host's turn to be let in.
     let west = Host::start_in_cluster("fe2", &etcd.endpoints(), tls.path());
-    assert_eq!(readyz(&west), (200, "ready".into()));
+    assert_eq!(west.readyz(), (200, "ready".into()));
 }

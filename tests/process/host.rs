@@ -75,14 +75,44 @@ impl Host {
     /// The same, linked to the other hosts of its cluster; everything is proved by the certificates in `tls`.
     #[cfg(feature = "etcd")]
     pub fn start_in_cluster(name: &str, endpoints: &[String], tls: &Path) -> Self {
+        // Phones may register so briefly that a test sees them do it again.
+        let brief = "[sip.limits]\nregister_min = \"5s\"\n[plugins]";
+        Self::start_linked(name, endpoints, tls, &[], |text| text.replace("[plugins]", brief))
+    }
+
+    /// The same in one of two pools that are each other's backup. Those of the east have the numbers 7000 to 7099, those of
+    /// the west 8000 to 8099; `resiliency` is what the policy of the east says of itself.
+    #[cfg(feature = "etcd")]
+    pub fn start_in_pair(name: &str, pool: &str, endpoints: &[String], tls: &Path, resiliency: &str) -> Self {
+        let policy = format!(
+            "return (require 'default'):extend {{ resiliency = {{ allow_fast_detection = true, {resiliency} }} }}"
+        );
+        let pools = "[[pools]]\nname = \"east\"\nbackup = \"west\"\n[[pools]]\nname = \"west\"\nbackup = \"east\"\n\
+            [[orbits]]\nname = \"west-park\"\nfrom = \"8000\"\nto = \"8099\"\nkind = \"call-park\"\npool = \"west\"\n";
+        Self::start_linked(name, endpoints, tls, &[("pools/east.lua", &policy)], |text| {
+            text.replace("[[pools]]\nname = \"east\"\n", pools)
+                .replace("pool = \"east\"\ndata_dir", &format!("pool = \"{pool}\"\ndata_dir"))
+        })
+    }
+
+    #[cfg(feature = "etcd")]
+    fn start_linked(
+        name: &str,
+        endpoints: &[String],
+        tls: &Path,
+        policies: &[(&str, &str)],
+        edit: impl Fn(String) -> String,
+    ) -> Self {
         let tls = tls.display();
         let files = format!("cert = \"{tls}/{name}.pem\"\nkey = \"{tls}/{name}.key\"\nca = \"{tls}/ca.pem\"");
         let store = format!("kind = \"etcd\"\nendpoints = {endpoints:?}\nlease = \"2s\"\n{files}");
         let cluster = format!("[cluster]\nlisten = \"tls:127.0.0.1:0\"\n{files}\n[media]");
-        Self::start_edited(&[], |text| {
-            text.replace("kind = \"embedded\"", &store)
+        Self::start_edited(policies, |text| {
+            let text = text
+                .replace("kind = \"embedded\"", &store)
                 .replace("name = \"fe1\"", &format!("name = \"{name}\""))
-                .replace("[media]", &cluster)
+                .replace("[media]", &cluster);
+            edit(text)
         })
     }
 
@@ -116,6 +146,11 @@ impl Host {
     /// Where phones find it.
     pub fn sip(&self) -> String {
         format!("127.0.0.1:{}", self.ports.sip)
+    }
+
+    /// Its administrative interface.
+    pub fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.admin)
     }
 
     /// Its process id.
@@ -179,6 +214,20 @@ impl Host {
         serde_json::from_str(&answer).unwrap()
     }
 
+    /// What `/readyz` says: its status, and the host's state.
+    pub fn readyz(&self) -> (u16, String) {
+        let (status, answer) = self.ask("/readyz");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        (status, answer["state"].as_str().unwrap().to_owned())
+    }
+
+    /// A metric, by the beginning of its line; 0 if there is none.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, metrics) = self.ask("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
     /// The numbers of all orbits a call is parked in.
     pub fn parked(&self) -> Vec<String> {
         let occupants = self.get("occupants");
@@ -210,7 +259,7 @@ impl Host {
     /// The same, with something on standard input.
     pub fn cli_with(&self, arguments: &[&str], input: &str) -> Answer {
         let mut command = Command::new(SWITCHYARD);
-        command.args(arguments).env("SWITCHYARD_ADMIN", format!("http://127.0.0.1:{}", self.ports.admin));
+        command.args(arguments).env("SWITCHYARD_ADMIN", self.admin());
         command.env_remove("SWITCHYARD_TOKEN").current_dir(self.dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut verb = command.spawn().unwrap();

@@ -6,6 +6,8 @@ mod administration;
 mod audio;
 mod baresip;
 mod dns;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod host;
 mod linphone;
 mod program;
@@ -17,6 +19,7 @@ mod calls;
 mod cluster;
 mod command_line;
 mod drain;
+mod drill;
 mod lamps;
 mod logging;
 mod parks;

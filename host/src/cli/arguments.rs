@@ -106,6 +106,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: CallCommand,
     },
+    /// Try a running host or pair of pools with phones and calls of our own.
+    Drill {
+        #[command(flatten)]
+        remote: Remote,
+        #[command(subcommand)]
+        verb: DrillCommand,
+    },
     /// Policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -436,6 +443,70 @@ pub(super) enum CallCommand {
         /// The call's id as listed.
         id: u64,
     },
+}
+
+/// Of every drill.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct Drilling {
+    /// Where the drill's phones find the host, HOST:PORT for UDP; several are used in turn. Without it the host is asked.
+    #[arg(long, value_name = "ADDRESS")]
+    pub sip: Vec<String>,
+    /// How long a phone waits for something, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=120))]
+    pub patience: u64,
+}
+
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub(super) enum DrillCommand {
+    /// Park a call, listen to its music, retrieve it.
+    #[command(after_help = DRILLS)]
+    Park(Drilling),
+    /// Let a phone ring, and pick its call up from another.
+    #[command(after_help = DRILLS)]
+    Pickup(Drilling),
+    /// Lose a pool, fail over, fail back, and try at each stage what its users can do.
+    #[command(after_help = DRILL_FAILOVER)]
+    Failover(DrillFailover),
+}
+
+const DRILLS: &str = "Users whose names begin with drill- and, for pickup, the numbers *99990 and *99991 are added for the drill \
+    and removed at its end, also after Ctrl-C. Nobody else's phone rings.\n\
+    Exit status: 0 all as expected, 1 something was not, 2 wrong usage.";
+
+const DRILL_FAILOVER: &str = "Examples:\n  \
+    switchyard drill failover east --dry-run\n  \
+    switchyard drill failover east --admin http://fw1:8080\n  \
+    switchyard drill failover east --admin http://fw1:8080 \\\n    \
+    --lose 'ssh fe1 systemctl kill -s KILL switchyard' --restore 'ssh fe1 systemctl start switchyard'\n\n\
+    THIS MOVES ALL USERS OF THE POOL, not only the drill's. Without --lose it is a planned failover: calls parked by others are \
+    waited for up to the policy's drain_time and end then, unless the policy rescues them, and nobody parks or picks up while \
+    users are being moved. With --lose it is a disaster: calls that ring are lost, parked ones, too, unless rescued.\n\n\
+    --admin must name a host of the backup: the pool's own hosts are gone in between. Users whose names begin with drill- and a \
+    range of pickup groups are added for the drill and removed at its end. If it is interrupted the pool stays where it is: \
+    switchyard pool failback brings it home. docs/drill.md tells what the columns mean.\n\
+    Exit status: 0 all as expected, 1 something was not, 2 wrong usage.";
+
+#[derive(Args, Clone, PartialEq, Debug)]
+pub(super) struct DrillFailover {
+    /// The pool that is lost.
+    pub pool: String,
+    /// A shell command that kills all hosts of the pool.
+    #[arg(long, value_name = "COMMAND", requires = "restore")]
+    pub lose: Option<String>,
+    /// A shell command that starts them again.
+    #[arg(long, value_name = "COMMAND", requires = "lose")]
+    pub restore: Option<String>,
+    /// The policy of the pool says parked_on_outage = "rescue": parked calls are to survive its loss.
+    #[arg(long)]
+    pub rescue: bool,
+    /// How long the pool may take to be noticed as lost, or to be back, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub phase_patience: u64,
+    /// Print the steps, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub drilling: Drilling,
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]

@@ -23,17 +23,26 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One path segment: `#7001` becomes `%237001`.
-pub(super) fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-pub(super) struct Client {
+/// Speaks to one host.
+pub struct Client {
     agent: Agent,
     base: String,
     authorization: Option<String>,
 }
 
+impl std::fmt::Debug for Client {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
 impl Client {
+    /// `base` is `http://HOST:PORT`.
     pub fn new(base: &str, token: Option<&str>) -> Result<Self, Failure> {
         if !base.starts_with("http://") {
             return Err(Failure(format!(
@@ -52,6 +61,7 @@ impl Client {
         Ok(Self { agent, base: base.trim_end_matches('/').to_owned(), authorization })
     }
 
+    /// A GET below `/api/v1/`.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         let mut request = self.agent.get(self.url(path));
         if let Some(authorization) = &self.authorization {
@@ -60,6 +70,7 @@ impl Client {
         self.answer(request.call())
     }
 
+    /// A DELETE.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         // Without a body, but what changes something says that it is no page's doing.
         let mut request = self.agent.delete(self.url(path)).header("Content-Type", "application/json");
@@ -69,10 +80,12 @@ impl Client {
         self.answer(request.call())
     }
 
+    /// A POST.
     pub fn post(&self, path: &str, body: impl Serialize) -> Result<Value, Failure> {
         self.write(self.agent.post(self.url(path)), body)
     }
 
+    /// A PATCH.
     pub fn patch(&self, path: &str, body: impl Serialize) -> Result<Value, Failure> {
         self.write(self.agent.patch(self.url(path)), body)
     }

@@ -6,11 +6,12 @@
 mod arguments;
 mod certificates;
 mod check;
-mod client;
+pub(crate) mod client;
 mod documents;
+mod drill;
 mod logging;
 mod pools;
-mod table;
+pub(crate) mod table;
 mod users;
 mod verbs;
 
@@ -34,7 +35,7 @@ pub fn main() -> ExitCode {
 
 /// Why a verb did not succeed, in words for whoever typed it. May be several lines.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Failure(String);
+pub struct Failure(pub(crate) String);
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,6 +109,7 @@ fn execute(
         Command::Cluster(ClusterCommand::Certificates { dir, hosts, etcd }) => {
             certificates::make(dir, hosts, etcd, out)
         }
+        Command::Drill { remote, verb } => drill::drill(verb, &client(remote)?, remote.output.json, out, err),
         Command::Completions { shell } => documents::completions(*shell, out),
         Command::Manpage { dir } => documents::manpages(dir, out),
     }

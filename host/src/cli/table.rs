@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// Columns as wide as their widest cell, two spaces between them, no trailing space.
-pub(super) fn print(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+pub(crate) fn print(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let cells = |row: &[String]| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
     let rows: Vec<Vec<String>> = rows.iter().map(|row| cells(row)).collect();
     let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
@@ -25,7 +25,7 @@ pub(super) fn print(out: &mut dyn Write, head: &[&str], rows: &[Vec<String>]) ->
 }
 
 /// Names and values, one pair a line.
-pub(super) fn print_pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::Result<()> {
+pub(crate) fn print_pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::Result<()> {
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, value) in pairs {
         writeln!(out, "{}", format!("{name:width$}  {}", printable(value)).trim_end())?;
@@ -34,7 +34,7 @@ pub(super) fn print_pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::
 }
 
 /// Text from the network may carry escape sequences that would do things to a terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

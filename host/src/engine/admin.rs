@@ -13,6 +13,7 @@ use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, 
 use crate::config::{KIND_GROUP_PICKUP, Secret};
 use crate::directory::{CallRules, User};
 use crate::near::did_you_mean;
+use crate::net::Listener;
 use crate::orbit;
 use crate::plugin::LoadError;
 use crate::sip::Status;
@@ -121,6 +122,8 @@ impl Engine {
                 "policy": { "revision": self.policies.borrow().revision(), "counters": self.policies.borrow().counters() },
                 "sip": self.core.tx.counters(),
                 "host": self.config.host.name,
+                "domain": self.config.sip.domain,
+                "listeners": told_listeners(&self.core.identity.listeners),
                 "pools": self.list_pools(),
             })),
         };
@@ -578,4 +581,9 @@ fn bad(text: String) -> Refused {
 
 fn conflict(text: &str) -> Refused {
     Refused { status: 409, code: None, text: text.to_owned() }
+}
+
+/// Where phones find a host: `udp:192.0.2.1:5060`.
+pub(super) fn told_listeners(listeners: &[Listener]) -> Vec<String> {
+    listeners.iter().map(|listener| format!("{}:{}", listener.protocol, listener.advertised)).collect()
 }

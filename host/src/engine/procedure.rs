@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use switchyard_sdk::types::Code;
 
+use super::admin::told_listeners;
 use super::record::StoreOwner;
 use super::{AdminId, Engine};
 use crate::admin::{RangeSpec, Refused};
@@ -29,7 +30,11 @@ impl Engine {
         let pools = &cluster.pools;
         let rows = pools.names().filter_map(|name| {
             let record = pools.record(name)?;
-            let host = |host: HostName| json!({ "name": host, "drained": pools.is_drained(host) });
+            let listeners =
+                |host| self.core.identity.edges.get(&host).map(|told| told_listeners(told)).unwrap_or_default();
+            let host = |host: HostName| {
+                json!({ "name": host, "drained": pools.is_drained(host), "listeners": listeners(host) })
+            };
             let mut row = json!({
                 "name": name,
                 "fqdn": record.fqdn,

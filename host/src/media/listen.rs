@@ -21,6 +21,11 @@ pub fn decode(codec: Codec, payload: &[u8]) -> Vec<i16> {
     }
 }
 
+/// Whether an RTP packet carries sound rather than silence: in all our codecs silence is one byte, repeated.
+pub fn carries_sound(packet: &[u8]) -> bool {
+    super::rtp::parse(packet).is_some_and(|(_, payload)| payload.iter().any(|byte| *byte != payload[0]))
+}
+
 /// Loudness of samples: root mean square in dB below full scale (0 is a full square wave, -91 and less silence).
 pub fn level(samples: &[i16]) -> f64 {
     let power =
@@ -41,6 +46,14 @@ pub fn tone(samples: &[i16], rate: u32, hertz: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_no_sound_and_neither_is_what_is_no_rtp() {
+        let packet = |payload: &[u8]| [&[0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], payload].concat();
+        assert!(carries_sound(&packet(&[0xff, 0x7e, 0xff])));
+        assert!(!carries_sound(&packet(&[0xff; 160])) && !carries_sound(&packet(&[])));
+        assert!(!carries_sound(b"hello, I am no packet at all"));
+    }
 
     #[test]
     fn a_tone_is_found_at_its_pitch_only() {
