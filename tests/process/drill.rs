@@ -43,7 +43,7 @@ fn a_drill_tries_park_and_pickup_on_one_host_and_leaves_nothing_behind() {
 fn a_drill_says_what_is_not_as_it_should_be() {
     let silent = "return { call_park = { music_on_hold = false } }";
     let host = Host::start_with(&[("pools/east.lua", silent)]);
-    let answer = host.cli(&["drill", "park", "--patience", "2"]);
+    let answer = host.cli(&["drill", "park", "--patience", "5"]);
     assert_eq!(answer.code, Some(1), "{}{}", answer.out, answer.err);
     let line = answer.out.lines().find(|line| line.starts_with("music ")).unwrap();
     assert!(line.contains("0 packets with sound") && line.ends_with("SURPRISE"), "{line}");

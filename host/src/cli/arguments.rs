@@ -451,8 +451,8 @@ pub(super) struct Drilling {
     /// Where the drill's phones find the host, HOST:PORT for UDP; several are used in turn. Without it the host is asked.
     #[arg(long, value_name = "ADDRESS")]
     pub sip: Vec<String>,
-    /// How long a phone waits for something, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=120))]
+    /// How long a phone waits for something, in seconds: 5 to 120. What works takes two at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(5..=120))]
     pub patience: u64,
 }
 

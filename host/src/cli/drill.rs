@@ -92,3 +92,31 @@ fn show(report: &Report, json: bool, out: &mut dyn Write) -> Done {
         false => Err(Failure("the drill: not all is as expected".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::run;
+
+    fn types(line: &str) -> (u8, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = line.split(' ').map(Into::into);
+        let code = run(words, None, &mut out, &mut err);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_dry_run_tells_the_steps_of_either_kind_and_asks_nobody() {
+        let (code, planned, _) = types("switchyard drill failover east --dry-run");
+        assert_eq!(code, 0);
+        assert!(!planned.contains("run --lose") && planned.contains("fetch the parked call"), "{planned}");
+        let (code, lost, _) = types("switchyard drill failover east --dry-run --lose x --restore y");
+        assert_eq!(code, 0);
+        assert!(lost.contains("run --lose") && lost.contains("run --restore"), "{lost}");
+    }
+
+    #[test]
+    fn whoever_can_lose_a_pool_says_how_to_bring_it_back() {
+        let (code, _, err) = types("switchyard drill failover east --lose x");
+        assert!(code == 2 && err.contains("--restore"), "{err}");
+    }
+}

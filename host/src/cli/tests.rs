@@ -81,6 +81,7 @@ fn every_verb_of_this_version_is_there_and_no_other() {
         user: list|show|add|remove|set|unset-pickup
         pool: list|show|failover|failback|drain|resume|reassign
         call: list|show|park|ringing|pickup|retrieve|hangup
+        drill: park|pickup|failover
         policy: check|status
         plugin: list|reload|info
         cluster: certificates

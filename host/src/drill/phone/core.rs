@@ -380,7 +380,7 @@ impl Core {
                 if given_up {
                     // It was answered while we gave up.
                     self.calls[id.0].state = State::Up;
-                    return self.hang_up(id);
+                    self.hang_up(id);
                 }
             }
             Wants::Change(id) => {
