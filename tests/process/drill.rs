@@ -144,8 +144,12 @@ fn a_pair_of_pools_goes_through_a_disaster_and_all_is_as_the_matrices_say() {
 
 #[cfg(feature = "etcd")]
 #[test]
-fn parked_calls_are_rescued_from_a_lost_pool() {
+fn parked_calls_are_rescued_from_a_lost_pool_and_a_living_one_is_moved_as_planned() {
     let resiliency = "failure_detection = '5s', parked_on_outage = 'rescue', pickup_ranges = 'automatic'";
-    let said = Pair::start(resiliency).disaster(&["--rescue"]);
+    let mut pair = Pair::start(resiliency);
+    let said = pair.disaster(&["--rescue"]);
     assert!(said.contains("0 of 3 talking calls were lost."), "{said}");
+    let planned = pair.drill(&["--rescue"]);
+    let said = pair.ends(planned);
+    assert!(said.contains("retrieved by a user of the backup"), "{said}");
 }

@@ -3,7 +3,7 @@
 //!
 //! A request outside any dialog belongs to whoever serves its sender's pool (a SUBSCRIBE: to whoever serves what it wants to
 //! watch). A request in a dialog belongs to the host that made its To tag; if that is gone, or has given the call away, to
-//! whoever holds the seat it came with. A response belongs to the host that made its branch.
+//! whoever holds the seat it came with. A response belongs to the host that made its branch, a CANCEL to the one that has its INVITE.
 
 use bytes::Bytes;
 
@@ -69,6 +69,17 @@ impl Engine {
         }
         let at_home = self.pool_of_message(message, flow);
         let holder = |pool: &str| cluster.seats.holder(pool);
+        if message.is_method(&Method::Cancel) {
+            // It is for whoever has the INVITE, and the seat may have changed hands since.
+            let pool = self.config.pools.iter().find(|pool| pool.name == at_home);
+            let backup = pool.and_then(|pool| pool.backup.as_deref());
+            let hosts = std::iter::once(at_home.as_str()).chain(backup);
+            let hosts = hosts.flat_map(|pool| cluster.seats.of_pool(pool));
+            if let Some(host) = holder(&at_home).into_iter().chain(hosts).find(may) {
+                return Place::At(host);
+            }
+            return if self.serves(&at_home) || !tried.is_empty() { Place::Here } else { Place::Nowhere };
+        }
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
             let pool = self.config.pools.iter().find(|pool| Code::of(&pool.name) == mark.pool);

@@ -44,6 +44,30 @@ fn a_planned_failover_waits_for_parked_calls_and_moves_talking_ones() {
 }
 
 #[test]
+fn a_phone_that_rings_while_its_pool_is_moved_stops_when_the_caller_gives_up() {
+    let mut world = world("");
+    let [bob, erin] = world.phones_at([("bob", "fe1"), ("erin", "fw1")]);
+    let call = dial(&mut world, erin, "1002");
+    move_east(&mut world, Ask::Failover);
+    let ringing = world.phones[bob].last();
+    assert!(!world.phones[bob].call(ringing).over);
+    world.act(erin, |phone| phone.cancel(call));
+    world.run_for(seconds(2));
+    assert!(world.phones[bob].call(ringing).over && world.phones[erin].call(call).over);
+    // And who answers is connected, wherever the call is.
+    let call = dial(&mut world, erin, "1002");
+    move_east(&mut world, FAILBACK);
+    let ringing = world.phones[bob].last();
+    world.act(bob, |phone| phone.answer(ringing));
+    world.run_for(seconds(2));
+    assert!(world.phones[erin].call(call).up);
+    assert_hold_works(&mut world, (bob, ringing), (erin, call));
+    world.act(erin, |phone| phone.hang_up(call));
+    world.run_for(seconds(2));
+    assert!(world.phones[bob].call(ringing).over);
+}
+
+#[test]
 fn parked_calls_that_nobody_fetches_are_ended_when_the_drain_time_is_over() {
     let mut world = world("drain_time = '30s'");
     let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fe1")]);
