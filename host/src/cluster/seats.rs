@@ -6,6 +6,7 @@
 //! ([`Fence`](crate::store::Fence)).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct HostRecord {
     pub identity: HostIdentity,
     /// The revision of its record: another one is another life.
     pub life: u64,
+    /// The code of its name: looked for with every message that other hosts may have made.
+    code: Code,
 }
 
 /// Who serves a pool, as `pool/NAME/seat` says it.
@@ -62,9 +65,10 @@ impl Seats {
                 let identity =
                     change.record.as_ref().and_then(|record| serde_json::from_slice(&record.value).ok());
                 let before = match (identity, &change.record) {
-                    (Some(identity), Some(record)) => {
-                        self.hosts.insert(name, HostRecord { identity, life: record.revision })
-                    }
+                    (Some(identity), Some(record)) => self.hosts.insert(
+                        name,
+                        HostRecord { identity, life: record.revision, code: Code::of(name.as_str()) },
+                    ),
                     _ => self.hosts.remove(&name),
                 };
                 before.map(|_| name)
@@ -102,9 +106,14 @@ impl Seats {
         self.hosts.contains_key(&host)
     }
 
+    /// Where a living host listens for others.
+    pub fn link_of(&self, host: HostName) -> Option<SocketAddr> {
+        self.hosts.get(&host)?.identity.link
+    }
+
     /// A living host by its code.
     pub fn by_code(&self, code: Code) -> Option<HostName> {
-        self.hosts.keys().copied().find(|name| Code::of(name.as_str()) == code)
+        self.hosts.iter().find(|(_, host)| host.code == code).map(|(name, _)| *name)
     }
 
     /// Where an edge listens.

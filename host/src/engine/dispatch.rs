@@ -122,12 +122,7 @@ impl Engine {
         if request.method() != Method::Invite
             && let Err(rejection) = check_require(request)
         {
-            let mut draft = Draft::response(request, rejection.status);
-            draft.to_tag(&self.core.fresh_tag());
-            for (name, value) in &rejection.headers {
-                draft.add(*name, value);
-            }
-            self.core.tx.respond(self.core.now, server, &draft);
+            self.refuse_request(server, request, &rejection);
             return;
         }
         match request.method() {

@@ -3,7 +3,8 @@
 //!
 //! A request outside any dialog belongs to whoever serves its sender's pool (a SUBSCRIBE: to whoever serves what it wants to
 //! watch). A request in a dialog belongs to the host that made its To tag; if that is gone, or has given the call away, to
-//! whoever holds the seat it came with. A response belongs to the host that made its branch, a CANCEL to the one that has its INVITE.
+//! whoever holds the seat it came with. A response belongs to the host that made its branch, a CANCEL to the one that has its
+//! INVITE.
 
 use bytes::Bytes;
 
@@ -158,9 +159,7 @@ impl Engine {
 
     /// Says something to another host.
     pub(super) fn link(&mut self, to: HostName, frame: Frame) {
-        let at = self.cluster.as_ref().and_then(|cluster| {
-            cluster.seats.hosts().find(|(name, _)| *name == to).and_then(|(_, host)| host.identity.link)
-        });
+        let at = self.cluster.as_ref().and_then(|cluster| cluster.seats.link_of(to));
         match at {
             Some(at) => self.core.emit(Output::Link { to, at, frame }),
             None => self.unlinked(to, frame),
@@ -242,21 +241,17 @@ impl Engine {
         let Some((cluster, edge)) = self.cluster.as_ref().zip(flow.edge) else {
             return Some(Output::Send { flow, bytes });
         };
-        let link_of = |host: HostName| {
-            let (_, host) = cluster.seats.hosts().find(|(name, _)| *name == host)?;
-            host.identity.link
-        };
         if flow.protocol == Protocol::Cluster {
             let from = HostName::new(&self.config.host.pool)?;
             let to = cluster.seats.holder(edge.as_str())?;
             let frame = Frame::Between { from, to: edge, passed_on: false, bytes };
-            return Some(Output::Link { to, at: link_of(to)?, frame });
+            return Some(Output::Link { to, at: cluster.seats.link_of(to)?, frame });
         }
         let flow = Flow { edge: None, ..flow };
         if edge == cluster.seats.own() {
             return Some(Output::Send { flow, bytes });
         }
-        match link_of(edge) {
+        match cluster.seats.link_of(edge) {
             Some(at) => Some(Output::Link { to: edge, at, frame: Frame::Send { flow, bytes } }),
             // The socket is gone. Perhaps the phone can be reached from here.
             None => {

@@ -128,8 +128,8 @@ impl Engine {
     ) -> Option<Output> {
         let asked = self.cluster.as_mut().and_then(|cluster| cluster.elsewhere.from_others.remove(&request));
         let Some((to, id)) = asked else { return Some(Output::Admin { request, answer }) };
-        let (_, host) = self.cluster.as_ref()?.seats.hosts().find(|(name, _)| *name == to)?;
-        Some(Output::Link { to, at: host.identity.link?, frame: Frame::Answer { id, answer } })
+        let at = self.cluster.as_ref()?.seats.link_of(to)?;
+        Some(Output::Link { to, at, frame: Frame::Answer { id, answer } })
     }
 
     /// Another host has answered, or could not be asked.
