@@ -1,8 +1,9 @@
 //! Ears: how loud something is, and how much of it is a certain tone.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audio_codec_algorithms::decode_ulaw;
 
@@ -13,6 +14,9 @@ const AUDIBLE: f64 = 0.01;
 
 /// Tones are looked for in pieces this long, so that a gap between two of them does no harm.
 const PIECE: Duration = Duration::from_millis(100);
+
+/// How long streams are waited for.
+const STREAMS_WITHIN: Duration = Duration::from_secs(90);
 
 /// What was heard.
 #[derive(Debug)]
@@ -54,6 +58,20 @@ fn energy(samples: &[f64]) -> f64 {
     samples.iter().map(|sample| sample * sample).sum()
 }
 
+/// Streams of RTP, told from each other by their SSRC, and when the first and the last of them began.
+#[derive(Debug)]
+pub struct Heard {
+    pub streams: BTreeSet<u32>,
+    pub first: Option<Instant>,
+    pub last: Option<Instant>,
+}
+
+/// A clock for what is measured and printed. Nothing asserts what it says.
+#[expect(clippy::disallowed_methods, reason = "a test measures the real thing")]
+pub fn clock() -> Instant {
+    Instant::now()
+}
+
 /// A port that hears RTP, for phones that cannot: its number stands in their SDP.
 pub struct Ear {
     socket: UdpSocket,
@@ -81,6 +99,30 @@ impl Ear {
             (samples.len() >= 8000).then_some(())
         });
         Sound { rate: 8000, samples }
+    }
+
+    /// Waits until so many streams have come that are not among those `before`; those that have, if it waits in vain.
+    pub fn hear_streams(&self, count: usize, before: &BTreeSet<u32>) -> Heard {
+        let mut heard = Heard { streams: BTreeSet::new(), first: None, last: None };
+        let mut packet = [0; 2048];
+        let began = clock();
+        while heard.streams.len() < count && began.elapsed() < STREAMS_WITHIN {
+            match self.socket.recv(&mut packet) {
+                Ok(length) if length > 12 => {
+                    let ssrc = u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]);
+                    if !before.contains(&ssrc) && heard.streams.insert(ssrc) {
+                        heard.first.get_or_insert_with(clock);
+                        heard.last = Some(clock());
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        heard
     }
 
     /// The samples of the next packet; none of one that is no PCMU.

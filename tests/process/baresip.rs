@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::panicking;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::audio::Sound;
+use super::audio::{Sound, clock};
 use super::host::{DOMAIN, Host, free_port, free_ports};
 use super::program::{Program, wait_for};
 
@@ -20,6 +21,9 @@ const WAV_HEADER: u64 = 44;
 
 /// How long a piece is listened to, once what was under way has passed.
 const LISTEN_S: f64 = 2.0;
+
+/// How long a phone is registered: longer than any test.
+const REGISTERED: u32 = 600;
 
 /// What may still be the sound of before: packets in flight, and the phone's jitter buffer.
 const PASS_S: f64 = 0.5;
@@ -37,13 +41,18 @@ pub struct Phone {
 impl Phone {
     /// Starts the phone of a user, which sends a tone of `hertz`, and waits until it is registered.
     pub fn register(host: &Host, user: &str, hertz: u32) -> Self {
+        Self::register_through(&host.sip(), host, user, hertz, REGISTERED)
+    }
+
+    /// The same through somebody in front of the host, again and again after so many seconds.
+    pub fn register_through(proxy: &str, host: &Host, user: &str, hertz: u32, expires_s: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let control_port = free_port();
         std::fs::create_dir(dir.path().join("heard")).unwrap();
         std::fs::write(dir.path().join("config"), configuration(dir.path(), hertz, control_port)).unwrap();
-        let proxy = host.sip();
-        let account =
-            format!("<sip:{user}@{DOMAIN}>;auth_pass={user}-secret;outbound=\"sip:{proxy}\";regint=600\n");
+        let account = format!(
+            "<sip:{user}@{DOMAIN}>;auth_pass={user}-secret;outbound=\"sip:{proxy}\";regint={expires_s}\n"
+        );
         std::fs::write(dir.path().join("accounts"), account).unwrap();
         let mut command = Command::new("baresip");
         command.arg("-f").arg(dir.path()).current_dir(dir.path()).env("HOME", dir.path());
@@ -121,6 +130,21 @@ impl Phone {
         Sound { rate: RATE, samples: samples.split_off((f64::from(RATE) * PASS_S) as usize) }
     }
 
+    /// Waits until something audible comes after what is still under way, and returns when that was.
+    pub fn hears_again(&self) -> Instant {
+        std::thread::sleep(Duration::from_secs_f64(PASS_S));
+        let mut before = self.recorded();
+        wait_for(&format!("sound again at {}", self.name), || {
+            let now = self.recorded();
+            let samples = new_samples(&before, &now);
+            if samples.len() < (f64::from(RATE) * PIECE_S) as usize {
+                return None;
+            }
+            before = now;
+            Sound { rate: RATE, samples }.is_audible().then(clock)
+        })
+    }
+
     /// The recordings of what it heard, with their lengths: one for each time its decoder was started.
     fn recorded(&self) -> BTreeMap<PathBuf, u64> {
         let files = std::fs::read_dir(self.dir.path().join("heard")).unwrap().flatten();
@@ -156,6 +180,9 @@ impl Drop for Phone {
 
 /// Ports a phone may choose from for RTP: a pair for each call, chosen at random.
 const RTP_PORTS: u16 = 40;
+
+/// How much sound is listened to at a time where it matters when it comes.
+const PIECE_S: f64 = 0.1;
 
 /// What G.711 has, the only codec these phones speak: so recordings need no header to be understood.
 const RATE: u32 = 8000;

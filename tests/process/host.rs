@@ -22,6 +22,10 @@ pub const DOMAIN: &str = "example.test";
 /// Ports for music and prompts. Far more than a test needs, and each test has its own.
 const RTP_PORTS: u16 = 40;
 
+/// The same where a thousand calls are parked.
+#[cfg(feature = "etcd")]
+const MANY_RTP_PORTS: u16 = 2_100;
+
 /// Below those the system hands out by itself: no connection of anybody gets one between our look and its use.
 const PORTS: Range<u16> = 12_000..32_000;
 
@@ -89,8 +93,13 @@ impl Host {
         );
         let pools = "[[pools]]\nname = \"east\"\nbackup = \"west\"\n[[pools]]\nname = \"west\"\nbackup = \"east\"\n\
             [[orbits]]\nname = \"west-park\"\nfrom = \"8000\"\nto = \"8099\"\nkind = \"call-park\"\npool = \"west\"\n";
+        let rtp = free_ports(MANY_RTP_PORTS);
+        let ports = format!("ports = \"{rtp}-{}\"\nmusic", rtp + MANY_RTP_PORTS - 1);
         Self::start_linked(name, endpoints, tls, &[("pools/east.lua", &policy)], |text| {
-            text.replace("[[pools]]\nname = \"east\"\n", pools)
+            let (before, rest) = text.split_once("ports = ").unwrap();
+            let (_, after) = rest.split_once("\nmusic").unwrap();
+            format!("{before}{ports}{after}")
+                .replace("[[pools]]\nname = \"east\"\n", pools)
                 .replace("pool = \"east\"\ndata_dir", &format!("pool = \"{pool}\"\ndata_dir"))
         })
     }
@@ -228,6 +237,11 @@ impl Host {
         line.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
+    /// Who serves a user now, as far as this host knows.
+    pub fn server_of(&self, user: &str) -> Option<String> {
+        Some(self.get(&format!("users/{user}"))["host"].as_str()?.to_owned())
+    }
+
     /// The numbers of all orbits a call is parked in.
     pub fn parked(&self) -> Vec<String> {
         let occupants = self.get("occupants");
@@ -309,11 +323,11 @@ pub fn free_ports(count: u16) -> u16 {
     let free =
         |port| UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok();
     for _ in 0..1000 {
-        let places = u32::from(PORTS.end - PORTS.start - count);
-        let place = taken.fetch_add(u32::from(count) + 1, Ordering::Relaxed) % places;
+        // The same circle for all counts: places that differ are ports that differ.
+        let place = taken.fetch_add(u32::from(count) + 1, Ordering::Relaxed) % PORTS.len() as u32;
         // RTP has the even port of a pair.
         let first = (PORTS.start + place as u16).next_multiple_of(if count > 1 { 2 } else { 1 });
-        if (first..first + count).all(free) {
+        if first + count <= PORTS.end && (first..first + count).all(free) {
             return first;
         }
     }

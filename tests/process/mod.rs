@@ -25,7 +25,11 @@ mod logging;
 mod parks;
 mod pickups;
 mod policies;
+#[cfg(feature = "etcd")]
+mod pools;
 mod restarts;
 mod softphones;
 mod storm;
+#[cfg(feature = "etcd")]
+mod survival;
 mod trunks;

@@ -1,15 +1,16 @@
 //! SIPp: a phone that follows a script to the letter, and fails if the host departs from it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::audio::{Ear, Sound};
+use super::audio::{Ear, Heard, Sound};
 use super::host::{DOMAIN, Host, free_port};
 use super::program::{Program, printable, wait_for};
 
-/// SIPp's own limit for a whole script; it then says what it waited for. Below ours.
-const SCRIPT_MAX: &str = "80s";
+/// SIPp's own limit for a whole script of one call, in seconds; it then says what it waited for. Below ours.
+const SCRIPT_MAX_S: usize = 80;
 
 /// A registered phone: user, port, and an ear for the RTP that is sent to it.
 pub struct Line {
@@ -60,7 +61,17 @@ impl Line {
 
     /// Follows a script in the background.
     pub fn run(&self, script: Script) -> Sipp {
-        Sipp::start(self, &script)
+        Sipp::start(self, &script, 1, 1)
+    }
+
+    /// The same in so many calls, of which so many begin each second.
+    pub fn run_many(&self, script: Script, calls: usize, rate: usize) -> Sipp {
+        Sipp::start(self, &script, calls, rate)
+    }
+
+    /// Waits until so many streams of RTP have come that are not among those `before`.
+    pub fn hear_streams(&self, count: usize, before: &BTreeSet<u32>) -> Heard {
+        self.ear.hear_streams(count, before)
     }
 
     /// Listens to what is sent to its RTP port.
@@ -89,15 +100,17 @@ pub struct Sipp {
 }
 
 impl Sipp {
-    fn start(line: &Line, script: &Script) -> Self {
+    fn start(line: &Line, script: &Script, calls: usize, rate: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("script.xml"), script.xml()).unwrap();
         let port = line.port.to_string();
         let rtp = line.ear.port().to_string();
         let control = free_port().to_string();
+        let longest = format!("{}s", SCRIPT_MAX_S + calls / 5);
         let mut command = Command::new("sipp");
-        command.args([&line.host, "-sf", "script.xml", "-m", "1", "-i", "127.0.0.1", "-p", &port]);
-        command.args(["-cp", &control, "-nostdin", "-timeout", SCRIPT_MAX, "-timeout_error"]);
+        command.args([&line.host, "-sf", "script.xml", "-i", "127.0.0.1", "-p", &port]);
+        command.args(["-m", &calls.to_string(), "-r", &rate.to_string(), "-l", &calls.to_string()]);
+        command.args(["-cp", &control, "-nostdin", "-timeout", &longest, "-timeout_error"]);
         command.args(["-t", if line.transport == Transport::Tcp { "t1" } else { "u1" }]);
         command.args(["-au", &line.user, "-ap", &script.password]);
         command.args(["-key", "user", &line.user, "-key", "rtp", &rtp]);
@@ -121,6 +134,16 @@ impl Sipp {
         wait_for(&format!("{text} at {}, {times} times", self.name), || {
             assert!(self.program.ended().is_none() || self.has_succeeded());
             (self.messages().matches(text).count() >= times).then_some(())
+        });
+    }
+
+    /// Waits until the last it was told of a lamp is this.
+    pub fn sees(&mut self, state: &str) {
+        wait_for(&format!("a lamp that is {state} at {}", self.name), || {
+            assert!(self.program.ended().is_none() || self.has_succeeded());
+            let messages = self.messages();
+            let last = messages.rsplit("<state>").next().unwrap_or_default();
+            last.starts_with(state).then_some(())
         });
     }
 
@@ -400,6 +423,13 @@ impl Script {
             .send_request(&format!("{second}{rest}[authentication]\n{EMPTY}"))
             .step(&format!("<recv response=\"200\">{LEARN}</recv>"))
             .notified("idle")
+    }
+
+    /// From now on answers each NOTIFY, until the test ends.
+    pub fn notified_on_and_on(self) -> Self {
+        self.step("<label id=\"1\"/>")
+            .receive("request=\"NOTIFY\"")
+            .step(&format!("<send next=\"1\"><![CDATA[\nSIP/2.0 200 OK\n{ECHO}{EMPTY}\n]]></send>"))
     }
 
     pub fn hang_up(mut self) -> Self {

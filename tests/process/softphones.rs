@@ -22,7 +22,7 @@ pub fn assert_hears_tone(who: &str, sound: &Sound, hertz: u32) {
 
 /// Loud enough, and none of the tones the phones send.
 #[track_caller]
-fn assert_hears_music(who: &str, sound: &Sound) {
+pub fn assert_hears_music(who: &str, sound: &Sound) {
     let shares = [ALICES_TONE, BOBS_TONE, CAROLS_TONE].map(|hertz| sound.share_of(hertz));
     assert!(
         sound.is_audible() && shares.iter().all(|share| *share < 0.4),

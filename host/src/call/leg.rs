@@ -264,6 +264,9 @@ pub struct Leg {
     /// Made from a record, and its phone has not been heard since: it may be known to the phone no more, or not be
     /// reached before the phone registers again.
     pub unheard: bool,
+    /// The host is gone at whose sockets the phone talked. It is told another address; until it answers, or registers
+    /// elsewhere, its silence may be the way's (a NAT lets nobody else in), and does not end the call.
+    pub stranded: bool,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -325,6 +328,7 @@ impl Leg {
             since,
             answered: None,
             unheard: false,
+            stranded: false,
             silent_probes: 0,
             contact,
             last_ack: None,

@@ -34,6 +34,7 @@ impl Calls {
             return;
         }
         leg.unheard = false;
+        leg.stranded = false;
         match request.method() {
             Method::Invite if early => {
                 // RFC 3261 §14.2: a second INVITE before the first is answered.

@@ -14,6 +14,7 @@ use super::{Calls, Failed, Notice, OpId, Origin};
 use crate::engine::core::Core;
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
+use crate::net::{Flow, HostName};
 use crate::sip::{Dialog, DialogId, Message, Status};
 use crate::time::Utc;
 
@@ -158,11 +159,15 @@ impl Calls {
         dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_JUMP);
         // The connection died with the old process; a new one is opened, or the phone's own next one is used.
         dialog.flow.connection = None;
-        if !cx.listens_on(&dialog.flow)
+        let stranded = cx.is_stranded(&dialog.flow);
+        if (stranded || !cx.listens_on(&dialog.flow))
             && let Some(flow) = cx.flow_to(dialog.flow.protocol, dialog.flow.remote)
         {
             contact = cx.contact(&flow, &format!("l{}", id.0));
-            dialog.flow = flow;
+            // Where a phone of a host that is gone registers anew, its calls are found by the way it had before.
+            if !stranded {
+                dialog.flow = flow;
+            }
         }
         negotiation.go_on();
         let leg = Leg {
@@ -175,11 +180,42 @@ impl Calls {
             answered: Some(facts.answered.unwrap_or(facts.since)),
             held_at: facts.holds.then_some(cx.now.instant),
             brought_by: facts.brought_by,
+            stranded,
             ..Leg::new(id, facts.party, dialog, negotiation, contact, facts.since)
         };
         self.insert(leg);
         self.index(id);
         id
+    }
+
+    /// A host is gone: the phones that talked at its sockets get another Contact. Those who can be told it at once.
+    pub fn strand(&mut self, cx: &mut Core, edge: HostName) -> Vec<LegId> {
+        let there = |leg: &&Leg| leg.state == State::Confirmed && leg.dialog.flow.edge == Some(edge);
+        let legs: Vec<LegId> = self.legs.values().filter(there).map(|leg| leg.id).collect();
+        let mut told = Vec::new();
+        for id in legs {
+            let Some(leg) = self.legs.get_mut(&id) else { continue };
+            let Flow { protocol, remote, .. } = leg.dialog.flow;
+            let Some(own) = cx.flow_to(protocol, remote) else { continue };
+            leg.contact = cx.contact(&own, &format!("l{}", id.0));
+            leg.stranded = true;
+            if !protocol.is_reliable() {
+                told.push(id);
+            }
+        }
+        told
+    }
+
+    /// What there is to say on a leg goes another way from now on. True: its phone has to be asked or told something.
+    pub fn follow(&mut self, cx: &Core, id: LegId, flow: Flow) -> bool {
+        let Some(leg) = self.legs.get_mut(&id) else { return false };
+        let before = std::mem::replace(&mut leg.dialog.flow, flow);
+        let elsewhere =
+            leg.stranded || cx.sent_by(&before) != cx.sent_by(&flow) || before.protocol != flow.protocol;
+        if elsewhere {
+            leg.contact = cx.contact(&flow, &format!("l{}", id.0));
+        }
+        elsewhere || leg.unheard
     }
 
     /// Forgets confirmed legs without a word to their phones: somebody else serves them from now on, from their records.

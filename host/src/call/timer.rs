@@ -124,6 +124,7 @@ impl Calls {
         leg.client = None;
         cx.timers.cancel(Timer::Reinvite(id));
         leg.unheard &= answer.is_err();
+        leg.stranded &= answer.is_err();
         // Whoever answers anything but 481 and 408 knows the call; only one whose session we keep alive must take it.
         let must_accept = leg.session.ours && leg.session.interval.is_some();
         match answer {
@@ -155,9 +156,9 @@ impl Calls {
                     self.start_session_timer(cx, id);
                 }
             }
-            // Its connection ended with the process that knew it. The phone opens another one when it registers, and
-            // meanwhile talks on.
-            Err(Failure::Transport) if leg.unheard => {
+            // Its connection ended with the process that knew it, or nobody else has a way to it. The phone has another one
+            // when it registers, and meanwhile talks on.
+            Err(failure) if leg.stranded || (leg.unheard && failure == Failure::Transport) => {
                 cx.disown(client);
                 leg.negotiation.rollback();
                 self.start_session_timer(cx, id);

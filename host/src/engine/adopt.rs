@@ -7,7 +7,9 @@ use switchyard_sdk::types::{Code, LegId, Refusal};
 
 use super::Engine;
 use super::protect::CallRecord;
+use super::timers::Timer;
 use crate::call::{LegFacts, Rejection, Trunk};
+use crate::net::HostName;
 use crate::orbit::Whose;
 use crate::sip::Status;
 use crate::store::Snapshot;
@@ -45,8 +47,7 @@ impl Engine {
                 adopted.extend(self.adopt(key, record));
             }
         }
-        let count = u32::try_from(adopted.len() * 2).unwrap_or(u32::MAX).max(1);
-        let pause = (ASKED_WITHIN / count).clamp(*ASKED_EVERY.start(), *ASKED_EVERY.end());
+        let pause = pause_between(adopted.len() * 2);
         let mut at = FIRST_ASKED;
         for (legs, unsettled) in adopted {
             self.calls.reunite(&mut self.core, legs, unsettled, [at, at + pause]);
@@ -94,6 +95,17 @@ impl Engine {
         None
     }
 
+    /// A host is gone at whose sockets phones talked: those with calls here are told where they go on.
+    pub(super) fn call_stranded_phones(&mut self, edge: HostName) {
+        let legs = self.calls.strand(&mut self.core, edge);
+        let pause = pause_between(legs.len());
+        let mut at = FIRST_ASKED;
+        for leg in legs {
+            self.core.after(Timer::Refresh(leg), at);
+            at += pause;
+        }
+    }
+
     /// A call goes on under the record it was made from, if calls are still recorded.
     fn found(&mut self, key: &str, first: LegId, second: Option<LegId>) {
         if self.config.store.records_calls() {
@@ -107,4 +119,10 @@ impl Engine {
     pub(super) fn trunk_of(&self, facts: &LegFacts) -> Option<Arc<Trunk>> {
         self.trunks.get(facts.trunk.as_deref()?).cloned()
     }
+}
+
+/// Between so many questions.
+fn pause_between(count: usize) -> Duration {
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    (ASKED_WITHIN / count).clamp(*ASKED_EVERY.start(), *ASKED_EVERY.end())
 }

@@ -1,6 +1,6 @@
 //! What every part of the engine stands on: the present, transactions, timers, randomness, who we are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::RngExt;
 use rand_chacha::ChaCha12Rng;
@@ -77,8 +77,10 @@ pub struct Identity {
     pub names: Vec<String>,
     /// What its tags begin with, so that the hosts of a cluster know them; nothing on a host alone.
     pub mark: String,
-    /// Where the other hosts of the cluster listen, those included that are gone: what they told phones stays true.
+    /// Where the other hosts of the cluster listen, those included that are gone: their addresses are still ours.
     pub edges: BTreeMap<HostName, Vec<Listener>>,
+    /// Those of them that are gone.
+    pub gone: BTreeSet<HostName>,
 }
 
 impl Identity {
@@ -257,6 +259,12 @@ impl Core {
             .listeners_of(flow.edge)
             .iter()
             .find(|listener| listener.protocol == flow.protocol && listener.local == flow.local)
+    }
+
+    /// Whether the flow is at a socket of another host that is gone: what that one told the phone of where it can be reached
+    /// is true no more.
+    pub fn is_stranded(&self, flow: &Flow) -> bool {
+        flow.edge.is_some_and(|edge| self.identity.gone.contains(&edge))
     }
 
     /// Our Contact on this flow. `user` is opaque to the peer.

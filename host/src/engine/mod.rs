@@ -42,7 +42,7 @@ mod seat;
 mod transfer;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,6 +175,7 @@ impl Engine {
             names,
             mark: mark.clone(),
             edges,
+            gone: BTreeSet::new(),
         };
         let mut secret = [0_u8; 32];
         rng.fill_bytes(&mut secret);

@@ -18,8 +18,8 @@ use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
 use crate::sip::{self, Draft, Message, Method, Name, NameAddr, Scheme, Status, Uri};
 
-/// How long after a REGISTER its phone is asked about calls it has not been heard in since a restart: the answer to
-/// the REGISTER goes first.
+/// How long after a REGISTER its phone is asked about calls it has not been heard in since a restart, or told where they go
+/// on: the answer to the REGISTER goes first.
 const ASK_AFTER_REGISTER: Duration = Duration::from_millis(500);
 
 /// Where a call goes.
@@ -251,11 +251,8 @@ impl Engine {
             })
             .collect();
         for (leg, flow) in moved {
-            if let Some(leg) = self.calls.leg_mut(leg) {
-                leg.dialog.flow = flow;
-                if leg.unheard {
-                    self.core.after(Timer::Refresh(leg.id), ASK_AFTER_REGISTER);
-                }
+            if self.calls.follow(&self.core, leg, flow) {
+                self.core.after(Timer::Refresh(leg), ASK_AFTER_REGISTER);
             }
         }
         let moved = before.iter().filter_map(|(device, old)| Some((*old, *after.get(device)?)));

@@ -108,9 +108,13 @@ impl Engine {
     /// Learns where the hosts that live listen.
     pub(super) fn meet_hosts(&mut self) {
         let Some(cluster) = &self.cluster else { return };
+        let identity = &mut self.core.identity;
+        let own = cluster.seats.own();
+        identity.gone = identity.edges.keys().copied().filter(|edge| *edge != own).collect();
         for (name, host) in cluster.seats.hosts() {
-            if name != cluster.seats.own() {
-                self.core.identity.edges.insert(name, host.identity.listeners.clone());
+            identity.gone.remove(&name);
+            if name != own {
+                identity.edges.insert(name, host.identity.listeners.clone());
             }
         }
     }
@@ -133,12 +137,12 @@ impl Engine {
         let moved = cluster.pools.apply(change);
         cluster.changed = true;
         self.policy_changed(change);
-        let Some(cluster) = &mut self.cluster else { return };
-        if let Some(edge) = gone.filter(|edge| *edge != cluster.seats.own()) {
+        self.meet_hosts();
+        if let Some(edge) = gone.filter(|edge| Some(*edge) != self.own_name()) {
             self.registrar.edge_gone(edge);
+            self.call_stranded_phones(edge);
             self.answers_no_more(edge);
         }
-        self.meet_hosts();
         if let Some(moved) = moved {
             self.pool_changed(&moved);
         }
