@@ -64,10 +64,11 @@ SEED ?= 0
 SEEDS ?= 10000
 CALLS ?= 15
 TOGETHER ?= 0
+STRUCK := simulation::procedures::every_write_in_every_way
 
 simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on; TOGETHER=1: several hosts
 	TOGETHER=$(TOGETHER) SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \
-	  --ignored --exact simulation::soak::soak --nocapture
+	  --ignored --exact --nocapture simulation::soak::soak $(if $(filter 0,$(TOGETHER)),,$(STRUCK))
 
 # Unoptimised, as the tests are built: it shows what happens, not how fast.
 drill: needs-build needs-etcd ## lose a pool and bring it back: three etcd members, four hosts, phones, kill -9, all on this machine

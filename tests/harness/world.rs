@@ -1,8 +1,10 @@
 //! The world: one host or several, their store and media as models, phones, a network with delay, loss and repetition.
 
 mod backing;
+mod guard;
 mod hosts;
 mod links;
+mod strike;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,6 +33,7 @@ use switchyard_host::store::{
 use switchyard_host::time::{Instant, Now, Utc};
 
 use self::hosts::{configuration, default_policy};
+pub use self::strike::{Moment, Strike};
 use super::ladder;
 use super::network::{Network, Weather};
 use super::phone::{CallId, OnRing, Phone};
@@ -110,12 +113,21 @@ enum Pending {
 /// How long the store waits for a host it does not hear of.
 pub const LEASE: Duration = Duration::from_secs(6);
 
+/// How a host's wall clock differs from the others'.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Clock {
+    pub ahead_ms: i64,
+    /// So many microseconds more in each second.
+    pub drift_ppm: i64,
+}
+
 pub struct Host {
     pub name: &'static str,
     pub pool: &'static str,
     pub address: SocketAddr,
     /// None: it is dead.
     pub engine: Option<Engine>,
+    pub clock: Clock,
     config: Arc<Config>,
     bundle: Arc<Bundle>,
     /// Its monotonic clock starts again with it.
@@ -160,6 +172,9 @@ pub struct World {
     next_admin: u64,
     next_port: u16,
     next_connection: u64,
+    /// Who is to be struck, and what the struck host was writing.
+    strike: Option<Strike>,
+    struck: Option<String>,
     /// How far the hosts' wall clock is ahead of ours, in milliseconds.
     pub clock_ahead_ms: i64,
     /// What should always hold in the engine and did not, when it first did not.
@@ -193,6 +208,7 @@ impl World {
                     pool,
                     address,
                     engine: None,
+                    clock: Clock::default(),
                     config: configuration(&options, name, pool, address),
                     bundle: bundle.clone(),
                     started: Instant::ZERO,
@@ -240,6 +256,8 @@ impl World {
             next_admin: 1,
             next_port: 20_000,
             next_connection: 1_000,
+            strike: None,
+            struck: None,
             clock_ahead_ms: 0,
             broken: None,
         };
@@ -332,11 +350,12 @@ impl World {
 
     fn audit(&mut self, host: usize) {
         let found = self.hosts[host].engine.as_ref().map(Engine::audit).unwrap_or_default();
-        if self.broken.is_none() && !found.is_empty() {
+        if !found.is_empty() {
             let name = if self.is_cluster() { self.hosts[host].name } else { "" };
-            let what = format!("+{:.3}  {name}{}", (self.now - self.start).as_secs_f64(), found.join("; "));
-            self.remark(&what);
-            self.broken = Some(what);
+            self.complain(&format!("{name}{}", found.join("; ")));
+        }
+        if self.is_cluster() {
+            self.guard_seats();
         }
     }
 
@@ -364,7 +383,8 @@ impl World {
         self.asks(host, what)
     }
 
-    fn asks(&mut self, host: usize, what: Request) -> u64 {
+    /// The same of a host.
+    pub fn asks(&mut self, host: usize, what: Request) -> u64 {
         let id = self.next_admin;
         self.next_admin += 1;
         self.gets(host, Input::Admin { request: AdminId(id), what });

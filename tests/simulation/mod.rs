@@ -3,6 +3,8 @@
 mod coverage;
 mod invariants;
 mod model;
+mod probe;
+mod procedures;
 mod run;
 mod script;
 mod shrink;

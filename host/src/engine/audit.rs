@@ -38,6 +38,12 @@ impl Engine {
         found
     }
 
+    /// The pools whose users are served here, and under which epoch: no two hosts that may write serve one.
+    pub fn seats_held(&self) -> impl Iterator<Item = (&str, u64)> {
+        let served = self.cluster.iter().flat_map(|cluster| &cluster.served);
+        served.map(|pool| (pool.as_str(), self.orbits.epoch_record(pool).0))
+    }
+
     /// Whether a leg without a peer waits for something that will come: it is parked or kept by its parker, somebody
     /// decides about it, or it is about to end.
     fn has_prospects(&self, leg: &Leg) -> bool {

@@ -371,6 +371,9 @@ impl Engine {
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let [legs, operations, subscriptions, streams] = self.calls.counts();
         let (clients, servers) = self.core.tx.len();
+        // When to look at pools again: that comes from hosts, and stays when all calls are over.
+        let of_pools =
+            [Timer::Pools, Timer::Seats].iter().filter(|timer| self.core.timers.when(**timer).is_some());
         BTreeMap::from([
             ("legs", legs),
             ("operations", operations),
@@ -380,7 +383,7 @@ impl Engine {
             ("watches", self.watches.len()),
             ("clients", clients),
             ("servers", servers),
-            ("timers", self.core.timers.len()),
+            ("timers", self.core.timers.len() - of_pools.count()),
             ("occupants", self.orbits.occupants().count()),
             ("ringing", self.orbits.ringing().count()),
             ("placed", self.placed.len()),

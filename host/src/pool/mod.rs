@@ -15,6 +15,7 @@
 
 mod ask;
 mod detect;
+pub mod matrix;
 mod pools;
 mod procedure;
 mod record;

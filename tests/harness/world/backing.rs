@@ -28,15 +28,18 @@ impl World {
 
     pub(super) fn write(&mut self, host: usize, request: StoreId, transaction: &Transaction) {
         let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
+        if self.is_struck(host, request, transaction) {
+            return;
+        }
         let (pause, result) = match self.store_does {
             _ if self.storeless.contains_key(&host) => {
                 self.hosts[host].held_back.push((request, transaction.clone()));
                 return;
             }
-            StoreDoes::Write(pause) => (pause, self.commit(transaction)),
+            StoreDoes::Write(pause) => (pause, self.commit(Some(host), transaction)),
             StoreDoes::Refuse => (Duration::from_millis(1), away()),
             StoreDoes::LoseAnswer => {
-                let _ = self.commit(transaction);
+                let _ = self.commit(Some(host), transaction);
                 (Duration::from_millis(1), away())
             }
             StoreDoes::Hang => {
@@ -54,13 +57,22 @@ impl World {
 
     /// Another program writes into the store.
     pub fn write_record(&mut self, operation: Operation) {
-        let _ = self.commit(&Transaction { operations: vec![operation], ..Transaction::default() });
+        let _ = self.commit(None, &Transaction { operations: vec![operation], ..Transaction::default() });
     }
 
-    /// The store writes, and tells the hosts of each change to a record they mirror, as the runtime does.
-    pub(super) fn commit(&mut self, transaction: &Transaction) -> Result<Outcome, StoreError> {
+    /// The store writes what a host or another program wants written, and tells the hosts of each change to a record they
+    /// mirror, as the runtime does.
+    pub(super) fn commit(
+        &mut self,
+        by: Option<usize>,
+        transaction: &Transaction,
+    ) -> Result<Outcome, StoreError> {
+        let wrong = by.filter(|_| self.is_cluster()).and_then(|host| self.trespass(host, transaction));
         let outcome = self.store.apply(transaction)?;
         let Outcome::Committed { revision } = outcome else { return Ok(outcome) };
+        if let Some(wrong) = wrong {
+            self.complain(&wrong);
+        }
         for change in transaction.changes(revision) {
             if !is_watched(&change.key, self.is_cluster()) {
                 continue;

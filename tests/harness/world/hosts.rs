@@ -172,7 +172,12 @@ impl World {
     }
 
     pub(super) fn host_now(&self, host: usize) -> Now {
-        Now { instant: Instant::after_start(self.now - self.hosts[host].started), utc: self.utc() }
+        let host = &self.hosts[host];
+        let Clock { ahead_ms, drift_ppm } = host.clock;
+        let since_ms = i64::try_from((self.now - Instant::ZERO).as_millis()).unwrap_or(i64::MAX);
+        let ahead_ms = ahead_ms + since_ms.saturating_mul(drift_ppm) / 1_000_000;
+        let utc = Utc(self.utc().0.saturating_add_signed(ahead_ms));
+        Now { instant: Instant::after_start(self.now - host.started), utc }
     }
 
     /// The host at that address, if it runs.
@@ -204,6 +209,11 @@ impl World {
             assert!(self.phones[id].registered, "{} could not register", self.phones[id].name);
         }
         ids
+    }
+
+    /// Whether any host does not reach the store.
+    pub fn is_storeless(&self) -> bool {
+        !self.storeless.is_empty()
     }
 
     pub(super) fn is_cluster(&self) -> bool {
