@@ -56,8 +56,9 @@ deny: ## licences, bans and sources of all dependencies (needs cargo-deny)
 fuzz: needs-build ## replay what fuzzing has found (fuzz/src/lib.rs says how to look for more)
 	CARGO_TARGET_DIR=target/fuzz $(CARGO) test --locked --manifest-path fuzz/Cargo.toml
 
-bench: needs-build ## what a message, a claim, a decision and a call cost
-	$(CARGO) bench --locked --workspace --bench "*"
+bench: needs-build needs-etcd ## what a message, a claim, a decision and a call cost, and a parked call on three members of etcd
+	@.ci/need etcd-server:etcd
+	$(CARGO) bench --locked --workspace --features switchyard/etcd --bench "*"
 
 # Not in CI, which runs known seeds and a few fresh ones. See docs/testing.md.
 SEED ?= 0

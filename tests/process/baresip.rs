@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::audio::{Sound, clock};
-use super::host::{DOMAIN, Host, free_port, free_ports};
+use super::host::{DOMAIN, Host};
+use super::ports::{free_port, free_ports};
 use super::program::{Program, wait_for};
 
 /// Bytes of a WAV file before its samples, as libsndfile writes them.

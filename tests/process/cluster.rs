@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::etcd::{Etcd, certificates};
-use super::host::{Host, SWITCHYARD, free_port};
+use super::host::{Host, SWITCHYARD};
+use super::ports::free_port;
 use super::program::wait_for;
 use super::sipp::{Line, Script, all_succeed};
 
@@ -16,7 +17,7 @@ fn parker() -> Script {
 /// While etcd is away the call stays parked and hears music, and nobody gets it; when etcd is back, Carol does.
 #[test]
 fn a_parked_call_outlives_its_store() {
-    let mut etcd = Etcd::start();
+    let mut etcd = Etcd::start(1);
     let host = Host::start_on_etcd("fe1", &etcd.endpoints());
     let [alice, bob, carol, dave] = ["alice", "bob", "carol", "dave"].map(|user| Line::register(&host, user));
     let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
@@ -42,7 +43,7 @@ fn a_parked_call_outlives_its_store() {
 /// Without a pause for the lease of the life before.
 #[test]
 fn a_killed_host_takes_its_parked_calls_up_again() {
-    let etcd = Etcd::start();
+    let etcd = Etcd::start(1);
     let mut host = Host::start_on_etcd("fe1", &etcd.endpoints());
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|user| Line::register(&host, user));
     let parked =
@@ -61,7 +62,7 @@ fn a_killed_host_takes_its_parked_calls_up_again() {
 /// administrator changes at the one holds at the other.
 #[test]
 fn two_hosts_have_one_set_of_orbits_ranges_and_users() {
-    let etcd = Etcd::start();
+    let etcd = Etcd::start(1);
     let east = Host::start_on_etcd("fe1", &etcd.endpoints());
     let west = Host::start_on_etcd("fe2", &etcd.endpoints());
     let [alice, bob] = ["alice", "bob"].map(|user| Line::register(&east, user));
@@ -116,7 +117,7 @@ fn start_in_vain(host: &Host, text: &str) -> String {
 /// A start without etcd, and one under a name that is taken, end with a sentence that says so.
 #[test]
 fn a_host_that_cannot_have_its_store_says_why() {
-    let etcd = Etcd::start();
+    let etcd = Etcd::start(1);
     let host = Host::start_on_etcd("fe1", &etcd.endpoints());
     let file = std::fs::read_to_string(host.path("switchyard.toml")).unwrap();
     let start = |text: String| start_in_vain(&host, &text);

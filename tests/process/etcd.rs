@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::host::{SWITCHYARD, free_port};
+use super::ports::free_port;
 
 /// The members keep what they have when they are killed, and can be launched again.
 pub struct Etcd {
@@ -22,9 +22,9 @@ struct Member {
 }
 
 impl Etcd {
-    /// One member.
-    pub fn start() -> Etcd {
-        Self::start_with(1, None)
+    /// So many members that trust everybody.
+    pub fn start(members: usize) -> Etcd {
+        Self::start_with(members, None)
     }
 
     /// One that believes, and is believed by, those who have certificates of the same CA.
@@ -115,7 +115,7 @@ impl Drop for Etcd {
 /// What `switchyard cluster certificates` makes, for these hosts and an etcd.
 pub fn certificates(hosts: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let made = Command::new(SWITCHYARD)
+    let made = Command::new(env!("CARGO_BIN_EXE_switchyard"))
         .args(["cluster", "certificates"])
         .arg(folder.path())
         .args(hosts)

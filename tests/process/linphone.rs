@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::host::{DOMAIN, Host, free_ports};
+use super::host::{DOMAIN, Host};
+use super::ports::free_ports;
 use super::program::{Program, wait_for};
 
 /// Ports it may take for RTP: a pair for each of its calls.

@@ -10,6 +10,7 @@ mod dns;
 mod etcd;
 mod host;
 mod linphone;
+mod ports;
 mod program;
 mod sipp;
 

@@ -6,7 +6,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::audio::{Ear, Heard, Sound};
-use super::host::{DOMAIN, Host, free_port};
+use super::host::{DOMAIN, Host};
+use super::ports::free_port;
 use super::program::{Program, printable, wait_for};
 
 /// SIPp's own limit for a whole script of one call, in seconds; it then says what it waited for. Below ours.

@@ -1,7 +1,8 @@
 //! The way out: gateways found by name.
 
 use super::dns;
-use super::host::{Host, free_port};
+use super::host::Host;
+use super::ports::free_port;
 use super::sipp::{Line, Script, all_succeed};
 
 /// The trunk is a domain: DNS says where its gateway is, and on which port (RFC 3263).
