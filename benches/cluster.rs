@@ -5,6 +5,7 @@
 //! take turns, so that what else the machine does meets both: quote the ratio.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on says where")]
+#![allow(clippy::disallowed_methods, reason = "a bench is what reads the clock")]
 
 #[allow(dead_code, reason = "tests need more of it")]
 #[path = "../tests/process/etcd.rs"]
