@@ -138,6 +138,8 @@ impl User {
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     users: BTreeMap<String, User>,
+    /// Of their records.
+    revisions: BTreeMap<String, u64>,
     /// Extension to name. Where two users claim one extension, the first by name has it.
     extensions: BTreeMap<String, String>,
     /// Name in lower case to name, likewise.
@@ -165,6 +167,7 @@ impl Directory {
             Some(record) => self.insert(&change.key, record),
             None => {
                 self.users.remove(name);
+                self.revisions.remove(name);
             }
         }
         self.index();
@@ -175,6 +178,7 @@ impl Directory {
         let name = key.strip_prefix(&User::key("")).unwrap_or_default();
         match serde_json::from_slice::<User>(&record.value) {
             Ok(user) if user.name == name => {
+                self.revisions.insert(user.name.clone(), record.revision);
                 self.users.insert(user.name.clone(), user);
             }
             // A user whose record went bad keeps working as before rather than vanish.
@@ -197,6 +201,11 @@ impl Directory {
     /// The user of exactly this name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)
+    }
+
+    /// The revision of a user's record: what a write of it expects that is to lose nothing.
+    pub fn revision(&self, name: &str) -> Option<u64> {
+        self.revisions.get(name).copied()
     }
 
     /// Whom the user part of a SIP URI means: a name or an extension, escaped or not, with or without parameters

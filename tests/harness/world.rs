@@ -128,7 +128,7 @@ pub struct Host {
     /// None: it is dead.
     pub engine: Option<Engine>,
     pub clock: Clock,
-    config: Arc<Config>,
+    pub config: Arc<Config>,
     bundle: Arc<Bundle>,
     /// Its monotonic clock starts again with it.
     started: Instant,

@@ -112,9 +112,12 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             "steps": [{"name": "fence", "does": "users of east are in resiliency mode"}, {"name": "open", "does": "full service by west"}]
         })),
         Request::DrainHost { host, drained, .. } => Ok(json!({"host": host, "drained": drained})),
-        Request::ReassignPool { pool, to, users, dry_run } => Ok(json!({
-            "pool": pool, "to": to, "dry_run": dry_run, "ranges": ["east-park", "east-groups"],
-            "users": if *users { vec!["alice", "bob"] } else { Vec::new() }
+        Request::ReassignPool { pool, to, dry_run, .. } => Ok(json!({
+            "pool": pool, "procedure": "reassign", "to": to, "dry_run": dry_run,
+            "ranges": ["east-park", "east-groups"], "users": ["alice", "bob"],
+            "steps": [{"name": "seat", "does": "fw1 passes the users of east to fn1, with their calls"},
+                {"name": "ranges", "does": "2 ranges go to north: east-park, east-groups"}],
+            "left_to_do": ["settings and music: those of north count now"],
         })),
         Request::PolicyStatus => Ok(json!({
             "revision": 3, "hash": "ab12", "pools": [{"pool": "east", "file": "default.lua"}],

@@ -92,7 +92,7 @@ pub enum Request {
         password: Option<Secret>,
     },
     /// All pools: `[{name, fqdn, backup, phase, since, epoch, served_by, serving, hosts: [{name, drained}], parked, journal,
-    /// moved}]`.
+    /// moved, replaced_by}]`.
     Pools,
     /// Begins a failover or failback. Answer: `{pool, procedure, dry_run, steps: [{name, does}]}`.
     MovePool {
@@ -114,7 +114,8 @@ pub enum Request {
         /// Who asks.
         by: String,
     },
-    /// Gives the ranges of a pool to another. Answer: `{pool, to, dry_run, ranges, users}`.
+    /// Begins to put another pool in the place of one that is gone. Answer: `{pool, procedure, to, dry_run, steps: [{name,
+    /// does}], ranges, users, left_to_do: [text]}`.
     ReassignPool {
         /// The pool that is gone.
         pool: String,
@@ -122,6 +123,8 @@ pub enum Request {
         to: String,
         /// Its users, too.
         users: bool,
+        /// Who asks.
+        by: String,
         /// Only tell.
         dry_run: bool,
     },

@@ -529,11 +529,13 @@ struct Reassign {
     users: bool,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default = "somebody")]
+    by: String,
 }
 
 async fn reassign(State(service): State<Service>, Segment(pool): Segment, body: Body) -> Answer {
-    let Reassign { to, users, dry_run } = answer::body(body).await?;
-    list(&service, Request::ReassignPool { pool, to, users, dry_run }).await
+    let Reassign { to, users, dry_run, by } = answer::body(body).await?;
+    list(&service, Request::ReassignPool { pool, to, users, by, dry_run }).await
 }
 
 #[derive(Deserialize)]

@@ -350,7 +350,7 @@ pub(super) enum PoolCommand {
         /// The host.
         host: String,
     },
-    /// Give the ranges of a pool that is gone to another.
+    /// Put another pool in the place of one that is gone: its ranges, its users and its part in the pair go there.
     #[command(after_help = "Example:\n  switchyard pool reassign east --to north --users --dry-run\n\n\
         Settings and music are files of the new pool's hosts and do not come along.")]
     Reassign {
@@ -359,12 +359,11 @@ pub(super) enum PoolCommand {
         /// The pool in its place.
         #[arg(long, value_name = "POOL")]
         to: String,
-        /// Its users, too.
+        /// Its users, too: needed where it has any.
         #[arg(long)]
         users: bool,
-        /// Tell what would be moved, and move nothing.
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        moving: Moving,
     },
 }
 

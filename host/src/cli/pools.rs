@@ -20,7 +20,7 @@ pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dy
             let now_ms = now_ms();
             let columns: [Column<'_>; 7] = [
                 ("POOL", &|p| text(&p["name"])),
-                ("PHASE", &|p| text(&p["phase"])),
+                ("PHASE", &phase),
                 ("FOR", &|p| between(p["since"].as_u64(), Some(now_ms))),
                 ("SERVED BY", &served_by),
                 ("BACKUP", &|p| text(&p["backup"])),
@@ -49,19 +49,9 @@ pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dy
             let answer = client.post(&format!("hosts/{}/resume", segment(host)), json!({}))?;
             done(&answer, json, out, &format!("{host} serves again when it is its turn"))
         }
-        PoolCommand::Reassign { name, to, users, dry_run } => {
-            let body = json!({ "to": to, "users": users, "dry_run": dry_run });
-            let answer = client.post(&format!("{}/reassign", path(name)), body)?;
-            if json {
-                return Ok(writeln!(out, "{answer:#}")?);
-            }
-            let verb = if *dry_run { "would go" } else { "went" };
-            for what in ["ranges", "users"] {
-                let names = text(&answer[what]);
-                let names = if names.is_empty() { "none" } else { &names };
-                writeln!(out, "{}", table::printable(&format!("{what} that {verb} to {to}: {names}")))?;
-            }
-            Ok(())
+        PoolCommand::Reassign { name, to, users, moving } => {
+            let body = json!({ "to": to, "users": users, "dry_run": moving.dry_run, "by": moving.by });
+            move_pool(client, name, "reassign", &body, moving, json, out)
         }
     }
 }
@@ -74,6 +64,12 @@ fn path(pool: &str) -> String {
 fn served_by(pool: &Value) -> String {
     let host = text(&pool["served_by"]);
     if host.is_empty() { "nobody".to_owned() } else { host }
+}
+
+/// `failed_over`, or which pool has the place of this one.
+fn phase(pool: &Value) -> String {
+    let by = text(&pool["replaced_by"]);
+    if by.is_empty() { text(&pool["phase"]) } else { format!("replaced by {by}") }
 }
 
 /// `fe1, fe2 (drained)`.
@@ -91,7 +87,7 @@ fn show(pool: &Value, out: &mut dyn Write) -> Done {
         ("pool", text(&pool["name"])),
         ("fqdn", text(&pool["fqdn"])),
         ("backup", text(&pool["backup"])),
-        ("phase", text(&pool["phase"])),
+        ("phase", phase(pool)),
         ("for", since),
         ("epoch", text(&pool["epoch"])),
         ("served by", served_by(pool)),
@@ -146,7 +142,7 @@ fn move_pool(
             let line = format!("{:<7} {}", text(&step["name"]), text(&step["does"]));
             writeln!(out, "{}", table::printable(&line))?;
         }
-        return Ok(());
+        return left_to_do(&begun, out);
     }
     let mut told: Vec<String> = Vec::new();
     loop {
@@ -166,9 +162,22 @@ fn move_pool(
             }
         }
         if !journal["ended"].is_null() && journal["procedure"] == verb {
-            let words = format!("{name} is {}, served by {}", text(&pool["phase"]), served_by(&pool));
-            return done(&pool, json, out, &words);
+            let words = format!("{name} is {}, served by {}", phase(&pool), served_by(&pool));
+            done(&pool, json, out, &words)?;
+            return if json { Ok(()) } else { left_to_do(&begun, out) };
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// What a procedure leaves to people.
+fn left_to_do(begun: &Value, out: &mut dyn Write) -> Done {
+    let left = begun["left_to_do"].as_array().into_iter().flatten();
+    for (at, what) in left.enumerate() {
+        if at == 0 {
+            writeln!(out, "left to do by you:")?;
+        }
+        writeln!(out, "  {}", table::printable(&text(what)))?;
+    }
+    Ok(())
 }

@@ -417,17 +417,20 @@ fn hosts_are_drained_and_pools_replaced() {
     host.check(
         "pool reassign east --to north --users --dry-run",
         expect![[r#"
-        ranges that would go to north: east-park, east-groups
-        users that would go to north: alice, bob
+        seat    fw1 passes the users of east to fn1, with their calls
+        ranges  2 ranges go to north: east-park, east-groups
+        left to do by you:
+          settings and music: those of north count now
     "#]],
     );
-    host.check(
-        "pool reassign east --to north",
-        expect![[r#"
-        ranges that went to north: east-park, east-groups
-        users that went to north: none
-    "#]],
-    );
+    let wish = Request::ReassignPool {
+        pool: "east".into(),
+        to: "north".into(),
+        users: true,
+        by: "an administrator".into(),
+        dry_run: true,
+    };
+    assert_eq!(host.last(), Some(wish));
     assert_eq!(host.say("pool reassign east").status, 2);
 }
 

@@ -16,6 +16,7 @@ use crate::near::did_you_mean;
 use crate::net::Listener;
 use crate::orbit;
 use crate::plugin::LoadError;
+use crate::pool::Replacement;
 use crate::sip::Status;
 use crate::store::{Change, Durability, Expect, Operation, Record, Transaction};
 
@@ -101,8 +102,9 @@ impl Engine {
                 Ok(()) => return,
                 Err(refused) => Err(refused),
             },
-            Request::ReassignPool { pool, to, users, dry_run } => {
-                match self.reassign_pool(request, &pool, &to, users, dry_run) {
+            Request::ReassignPool { pool, to, users, by, dry_run } => {
+                let wish = Replacement { pool: &pool, to: &to, users };
+                match self.reassign_pool(request, wish, &by, dry_run) {
                     Ok(Some(answer)) => Ok(answer),
                     Ok(None) => return,
                     Err(refused) => Err(refused),
@@ -402,7 +404,7 @@ impl Engine {
     }
 
     fn put_range(&mut self, spec: &RangeSpec) -> Result<Operation, Refused> {
-        let pools = self.config.pool_names();
+        let pools = self.pool_names();
         let kinds = self.plugins.kinds();
         self.orbits.check_put(spec, &pools, &kinds, false).map_err(|error| bad(error.to_string()))?;
         Ok(crate::orbit::put_operation(spec))
@@ -480,7 +482,7 @@ impl Engine {
             return Err(conflict(&format!("there is a user {name:?} already")));
         }
         self.check_reached_at(name, name)?;
-        let pools = self.config.pool_names();
+        let pools = self.pool_names();
         let pool = pool.unwrap_or_else(|| self.config.host.pool.clone());
         if !pools.contains(&pool) {
             let near = did_you_mean(&pool, pools.iter().map(String::as_str));

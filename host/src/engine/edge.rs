@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::admin::Refused;
-use crate::cluster::{Code, Frame, Mark};
+use crate::cluster::{Frame, Mark};
 use crate::net::{Flow, HostName, Protocol};
 use crate::sip::{Message, Method, Name, NameAddr, Uri};
 
@@ -61,7 +61,7 @@ impl Engine {
             // Of one that is gone, whoever has taken its calls up may know what is still to be acknowledged.
             let mark = message.branch().and_then(Mark::of_branch);
             let made_by = mark.and_then(|mark| cluster.seats.by_code(mark.host));
-            let heir = mark.and_then(|mark| cluster.seats.holder(self.pool_of_code(mark.pool)?));
+            let heir = mark.and_then(|mark| cluster.seats.holder(cluster.pools.by_code(mark.pool)?));
             let host = made_by.or(heir).filter(may);
             return host.map_or(Place::Here, Place::At);
         }
@@ -72,8 +72,7 @@ impl Engine {
         let holder = |pool: &str| cluster.seats.holder(pool);
         if message.is_method(&Method::Cancel) {
             // It is for whoever has the INVITE, and the seat may have changed hands since.
-            let pool = self.config.pools.iter().find(|pool| pool.name == at_home);
-            let backup = pool.and_then(|pool| pool.backup.as_deref());
+            let backup = cluster.pools.backup(&at_home);
             let hosts = std::iter::once(at_home.as_str()).chain(backup);
             let hosts = hosts.flat_map(|pool| cluster.seats.of_pool(pool));
             if let Some(host) = holder(&at_home).into_iter().chain(hosts).find(may) {
@@ -83,8 +82,8 @@ impl Engine {
         }
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
-            let pool = self.config.pools.iter().find(|pool| Code::of(&pool.name) == mark.pool);
-            let seats = pool.into_iter().flat_map(|pool| [Some(pool.name.as_str()), pool.backup.as_deref()]);
+            let pool = cluster.pools.by_code(mark.pool);
+            let seats = pool.into_iter().flat_map(|pool| [Some(pool), cluster.pools.backup(pool)]);
             let mut places = std::iter::once(made_by)
                 .chain(std::iter::once(holder(&at_home)))
                 .chain(seats.map(|pool| pool.and_then(holder)))
@@ -99,10 +98,6 @@ impl Engine {
             return Place::Here;
         }
         holder(&at_home).filter(may).map_or(Place::Nowhere, Place::At)
-    }
-
-    fn pool_of_code(&self, code: Code) -> Option<&str> {
-        self.config.pools.iter().map(|pool| pool.name.as_str()).find(|pool| Code::of(pool) == code)
     }
 
     /// Whether a request belongs to a dialog of ours.
@@ -228,7 +223,7 @@ impl Engine {
         let Some(cluster) = &self.cluster else { return };
         let own = cluster.seats.own();
         let mut servers: Vec<HostName> =
-            self.config.pools.iter().filter_map(|pool| cluster.seats.holder(&pool.name)).collect();
+            cluster.pools.names().filter_map(|pool| cluster.seats.holder(pool)).collect();
         servers.sort_unstable();
         servers.dedup();
         for server in servers.into_iter().filter(|server| *server != own) {

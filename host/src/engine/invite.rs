@@ -117,11 +117,8 @@ impl Engine {
             }
             let mark = Mark::of_tag(&replaces.to_tag).or_else(|| Mark::of_tag(&replaces.from_tag))?;
             let held_by = |pool: &str| cluster.seats.holder(pool).map(|host| Code::of(host.as_str()));
-            let pools = || self.config.pools.iter().map(|pool| pool.name.as_str());
-            pools()
-                .find(|pool| held_by(pool) == Some(mark.host))
-                .or_else(|| pools().find(|pool| Code::of(pool) == mark.pool))?
-                .to_owned()
+            let holds = cluster.pools.names().find(|pool| held_by(pool) == Some(mark.host));
+            holds.or_else(|| cluster.pools.by_code(mark.pool))?.to_owned()
         } else {
             match self.address(uri) {
                 Address::Feature { number: Some(number), service: Some(service), .. }

@@ -162,7 +162,6 @@ impl Engine {
         let policies = Policies::new(&sections, bundle, &config.pool_names(), rng.random())
             .map_err(StartError::Policies)?;
         let policies = Rc::new(RefCell::new(policies));
-        let names = config.pools.iter().filter_map(|pool| pool.fqdn.clone()).collect();
         // The configuration has seen to it that the name is short enough.
         let own = HostName::new(&config.host.name).filter(|_| clustered);
         let cluster = own.map(|own| Clustered::new(own, &config.pools, &snapshot));
@@ -172,7 +171,7 @@ impl Engine {
             domain: config.sip.domain.clone(),
             host: config.host.name.clone(),
             listeners,
-            names,
+            names: Vec::new(),
             mark: mark.clone(),
             edges,
             gone: BTreeSet::new(),
@@ -185,11 +184,9 @@ impl Engine {
         if let Some(error) = orbits.load(&snapshot).into_iter().next() {
             return Err(StartError::Ranges(error.to_string()));
         }
-        let mut domains = vec![config.sip.domain.clone()];
-        domains.extend(config.pools.iter().filter_map(|pool| pool.fqdn.clone()));
         let limits = &config.sip.limits;
         let mut registrar = Registrar::new(RegistrarConfig {
-            domains,
+            domains: Vec::new(),
             expires_min: limits.register_min,
             expires_max: limits.register_max,
             expires_default: limits.register_max,
@@ -247,6 +244,7 @@ impl Engine {
             cluster,
             draining: false,
         };
+        engine.learn_names();
         if clustered {
             engine.borrow_policies(&snapshot);
             engine.meet_hosts();

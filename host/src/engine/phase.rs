@@ -27,7 +27,7 @@ impl Engine {
         if !live {
             return;
         }
-        let mut proposals = cluster.pools.next(now, &cluster.seats);
+        let mut proposals = cluster.pools.next(now, &cluster.seats, &self.directory);
         proposals.retain(|proposal| cluster.writing.insert(proposal.pool.clone()));
         for proposal in proposals {
             self.propose(proposal);
@@ -79,6 +79,13 @@ impl Engine {
         for (procedure, step) in news(before.journal.as_ref(), after.journal.as_ref()) {
             let detail = json!({ "pool": after.name, "procedure": procedure, "step": step.0, "state": step.1, "note": step.2 });
             self.core.event("pool.step", None, None, detail);
+        }
+        if before.fqdn != after.fqdn {
+            self.learn_names();
+        }
+        if before.replaced_by != after.replaced_by {
+            let detail = json!({ "pool": after.name, "by": after.replaced_by });
+            self.core.event("pool.replaced", None, None, detail);
         }
         if before.phase != after.phase {
             self.orbits.pool_moved(&after.name);

@@ -28,6 +28,7 @@ impl Engine {
     /// also where a policy lets them park before the failover.
     pub(super) fn serving<'a>(&'a self, pool: &'a str) -> &'a str {
         let Some(cluster) = &self.cluster else { return pool };
+        let pool = cluster.pools.heir(pool);
         let away = cluster.pools.phase(pool) != Phase::Active;
         let backup = cluster.pools.backup(pool).filter(|backup| away && cluster.served.contains(*backup));
         backup.unwrap_or(pool)
@@ -36,7 +37,9 @@ impl Engine {
     /// Why the users of a pool get no service at all now: it is out, and nobody has taken over yet (RES-18).
     pub(super) fn is_out(&self, pool: Option<&str>) -> Option<Refusal> {
         let pool = pool?;
-        let record = self.cluster.as_ref()?.pools.record(pool)?;
+        let pools = &self.cluster.as_ref()?.pools;
+        let pool = pools.heir(pool);
+        let record = pools.record(pool)?;
         if record.phase != Phase::Outage {
             return None;
         }
@@ -47,7 +50,7 @@ impl Engine {
 
     /// Why a user may not do this now: the pool it belongs to is being moved, and the policy says so.
     pub(super) fn bars(&mut self, action: &str, user: &Party) -> Option<Refusal> {
-        let pool = user.pool.clone()?;
+        let pool = self.cluster.as_ref()?.pools.heir(user.pool.as_deref()?).to_owned();
         let phase = self.phase_of(&pool);
         if !phase.is_resiliency() {
             return None;

@@ -6,13 +6,13 @@ use switchyard_sdk::types::Code;
 use super::admin::told_listeners;
 use super::record::StoreOwner;
 use super::{AdminId, Engine};
-use crate::admin::{RangeSpec, Refused};
+use crate::admin::Refused;
 use crate::near::did_you_mean;
 use crate::net::HostName;
 use crate::orbit::put_operation;
-use crate::pool::{Ask, Objection, Phase};
+use crate::pool::{Ask, Objection, Phase, Procedure, Replacement, StepName};
 use crate::store::keys::{drain_key, host_key};
-use crate::store::{Change, Expect, OPERATIONS_MAX, Operation, Record, Transaction};
+use crate::store::{Change, Expect, Operation, Record, Transaction};
 
 impl Engine {
     /// Every pool: its phase, who serves it, its hosts, and the procedure that runs or ran last.
@@ -22,7 +22,7 @@ impl Engine {
                 json!({
                     "name": pool.name, "fqdn": pool.fqdn, "backup": pool.backup, "phase": Phase::Active, "since": null,
                     "epoch": self.orbits.epoch_record(&pool.name).0, "served_by": self.config.host.name,
-                    "serving": pool.name, "parked": null, "journal": null, "moved": [], "hosts": [],
+                    "serving": pool.name, "parked": null, "journal": null, "moved": [], "replaced_by": null, "hosts": [],
                 })
             };
             return Value::Array(self.config.pools.iter().map(alone).collect());
@@ -47,6 +47,7 @@ impl Engine {
                 "parked": pools.parked(name),
                 "journal": record.journal,
                 "moved": record.moved,
+                "replaced_by": record.replaced_by,
                 "hosts": cluster.seats.of_pool(name).map(host).collect::<Vec<_>>(),
             });
             if name == self.config.host.pool {
@@ -75,14 +76,11 @@ impl Engine {
             Ok(begun) => begun,
             Err(objection) => {
                 let refused = refused(&objection);
-                let detail = json!({ "pool": pool, "what": ask.procedure(), "by": by, "text": refused.text });
-                self.core.event("pool.refused", refused.code, None, detail);
+                self.tell_refused(pool, ask.procedure(), by, &refused);
                 return Err(refused);
             }
         };
-        let steps: Vec<Value> = (cluster.pools.preview(&cluster.seats, pool, ask).into_iter())
-            .map(|(name, does)| json!({ "name": name, "does": does }))
-            .collect();
+        let steps = told_steps(cluster.pools.preview(&cluster.seats, pool, ask));
         let answer =
             json!({ "pool": pool, "procedure": ask.procedure(), "dry_run": dry_run, "steps": steps });
         if dry_run {
@@ -142,70 +140,62 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives the ranges of a pool that is gone, and its users if they are to go with them, to another (RES-23, RES-24).
+    /// Begins to put another pool in the place of one that is gone (RES-23, RES-24), or only tells what it would do.
     pub(super) fn reassign_pool(
         &mut self,
         request: AdminId,
-        pool: &str,
-        to: &str,
-        users: bool,
+        wish: Replacement<'_>,
+        by: &str,
         dry_run: bool,
     ) -> Result<Option<Value>, Refused> {
-        let names = self.config.pool_names();
-        for name in [pool, to] {
-            if !names.iter().any(|known| known == name) {
-                let near = did_you_mean(name, names.iter().map(String::as_str));
-                let text = format!("there is no pool {name:?}{near}");
-                return Err(Refused { status: 404, code: None, text });
+        let now = self.core.now;
+        let live = self.orbits.is_live();
+        let Some(cluster) = &self.cluster else { return Err(alone()) };
+        let begun = cluster.pools.reassign(now, &cluster.seats, &self.directory, wish, by);
+        let begun = begun.and_then(|begun| if live { Ok(begun) } else { Err(Objection::Fenced) });
+        let begun = begun.map_err(|objection| refused(&objection));
+        let begun = match begun.and_then(|begun| self.check_leaving(wish).map(|()| begun)) {
+            Ok(begun) => begun,
+            Err(refused) => {
+                self.tell_refused(wish.pool, Procedure::Reassign, by, &refused);
+                return Err(refused);
             }
-        }
-        if pool == to {
-            return Err(phase(format!("{pool} has its own already")));
-        }
-        if let Some(cluster) = &self.cluster {
-            let away = cluster.pools.phase(pool) == Phase::FailedOver;
-            if let Some(host) = cluster.seats.of_pool(pool).next().filter(|_| !away) {
-                return Err(phase(format!(
-                    "{host} of {pool} is alive: fail {pool} over, or stop its hosts, first"
-                )));
-            }
-            let parked = cluster.pools.parked(pool);
-            if parked > 0 {
-                return Err(phase(format!("{parked} calls wait in orbits of {pool}")));
-            }
-        }
-        let of_pool = self.orbits.ranges().iter().filter(|range| range.pool() == pool);
-        let ranges: Vec<RangeSpec> =
-            of_pool.map(|range| RangeSpec { pool: to.to_owned(), ..range.spec() }).collect();
-        let kinds = self.plugins.kinds();
-        for range in &ranges {
-            let checked = self.orbits.check_put(range, &names, &kinds, false);
-            checked.map_err(|error| Refused { status: 409, code: None, text: error.to_string() })?;
-        }
-        let moving: Vec<_> =
-            self.directory.iter().filter(|user| users && user.pool == pool).cloned().collect();
+        };
+        let Some(cluster) = &self.cluster else { return Err(alone()) };
+        let (pools, Replacement { pool, to, .. }) = (&cluster.pools, wish);
+        let steps = pools.preview_reassign(&cluster.seats, &self.directory, wish);
+        let ranges: Vec<String> = pools.leaving(pool, to).map(|range| range.name).collect();
+        let users: Vec<&str> =
+            self.directory.iter().filter(|user| user.pool == pool).map(|user| &*user.name).collect();
         let answer = json!({
-            "pool": pool, "to": to, "dry_run": dry_run,
-            "ranges": ranges.iter().map(|range| range.name.as_str()).collect::<Vec<_>>(),
-            "users": moving.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
+            "pool": pool, "procedure": Procedure::Reassign, "to": to, "dry_run": dry_run, "steps": told_steps(steps),
+            "ranges": ranges, "users": users, "left_to_do": pools.left_to_do(&self.directory, wish),
         });
-        if dry_run || (ranges.is_empty() && moving.is_empty()) {
+        if dry_run {
             return Ok(Some(answer));
         }
-        let users = moving.into_iter().map(|mut user| {
-            to.clone_into(&mut user.pool);
-            user.put()
-        });
-        let mut operations: Vec<Operation> = ranges.iter().map(put_operation).chain(users).collect();
-        let detail = json!({ "pool": pool, "to": to, "records": operations.len() });
-        self.core.event("pool.reassigned", None, None, detail);
-        // Whoever asks again after a failure in the middle moves what is left.
-        let last = operations.split_off(operations.len() - operations.len().min(OPERATIONS_MAX));
-        for some in operations.chunks(OPERATIONS_MAX) {
-            self.write(writes(some.to_vec()), StoreOwner::Nobody);
-        }
-        self.write_whole(request, writes(last), answer);
+        self.write_whole(request, begun.transaction, answer);
         Ok(None)
+    }
+
+    /// Whether a pool can have the ranges of another besides its own.
+    fn check_leaving(&self, Replacement { pool, to, .. }: Replacement<'_>) -> Result<(), Refused> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let (names, kinds) = (self.pool_names(), self.plugins.kinds());
+        let mut ranges = self.orbits.ranges().clone();
+        for range in cluster.pools.leaving(pool, to) {
+            let checked = ranges.check(&range, &names, &kinds).and_then(|()| {
+                let put = Transaction { operations: vec![put_operation(&range)], ..Transaction::default() };
+                put.changes(0).try_for_each(|change| ranges.apply(&change).map(drop))
+            });
+            checked.map_err(|error| Refused { status: 409, code: None, text: error.to_string() })?;
+        }
+        Ok(())
+    }
+
+    fn tell_refused(&mut self, pool: &str, what: Procedure, by: &str, refused: &Refused) {
+        let detail = json!({ "pool": pool, "what": what, "by": by, "text": refused.text });
+        self.core.event("pool.refused", refused.code, None, detail);
     }
 
     /// Writes, and answers when it is stored. The watch tells what has changed.
@@ -223,6 +213,11 @@ impl Engine {
 
 fn writes(operations: Vec<Operation>) -> Transaction {
     Transaction { operations, ..Transaction::default() }
+}
+
+fn told_steps(steps: Vec<(StepName, String)>) -> Value {
+    let step = |(name, does): (StepName, String)| json!({ "name": name, "does": does });
+    Value::Array(steps.into_iter().map(step).collect())
 }
 
 fn alone() -> Refused {
@@ -244,6 +239,16 @@ fn refused(objection: &Objection) -> Refused {
         | Objection::NotFailedOver { .. }
         | Objection::BackupAway { .. }
         | Objection::NobodyThere(_)
-        | Objection::BackupDead { .. } => phase(text),
+        | Objection::BackupDead { .. }
+        | Objection::Itself(_)
+        | Objection::Replaced { .. }
+        | Objection::IsBackup { .. }
+        | Objection::Paired { .. }
+        | Objection::TargetAway { .. }
+        | Objection::NotAway { .. }
+        | Objection::Serves { .. }
+        | Objection::Guests { .. }
+        | Objection::UsersLeft { .. }
+        | Objection::CallsWait { .. } => phase(text),
     }
 }

@@ -105,6 +105,25 @@ impl Engine {
         Flow { edge: self.own_name(), ..flow }
     }
 
+    /// Learns the names that phones know the pools by.
+    pub(super) fn learn_names(&mut self) {
+        let names: Vec<String> = match &self.cluster {
+            Some(cluster) => cluster.pools.fqdns().map(str::to_owned).collect(),
+            None => self.config.pools.iter().filter_map(|pool| pool.fqdn.clone()).collect(),
+        };
+        let domain = self.config.sip.domain.clone();
+        self.registrar.set_domains(std::iter::once(domain).chain(names.iter().cloned()).collect());
+        self.core.identity.names = names;
+    }
+
+    /// The names of the pools that users and ranges may belong to.
+    pub(super) fn pool_names(&self) -> Vec<String> {
+        match &self.cluster {
+            Some(cluster) => cluster.pools.standing().map(str::to_owned).collect(),
+            None => self.config.pool_names(),
+        }
+    }
+
     /// Learns where the hosts that live listen.
     pub(super) fn meet_hosts(&mut self) {
         let Some(cluster) = &self.cluster else { return };
@@ -167,8 +186,8 @@ impl Engine {
             .collect();
         let mut wake = None;
         let (mut take, mut pass, mut read) = (Vec::new(), Vec::new(), Vec::new());
-        for pool in &self.config.pools {
-            let pool = &pool.name;
+        for pool in cluster.pools.names().map(str::to_owned).collect::<Vec<_>>() {
+            let pool = &pool;
             if cluster.taking.contains(pool) {
                 continue;
             }

@@ -103,9 +103,100 @@ pub enum Objection {
         /// Its backup.
         backup: String,
     },
+    /// Nothing is put in its own place.
+    #[error("{0} cannot take its own place")]
+    Itself(String),
+    /// Another pool has its name's place.
+    #[error("{pool} was replaced by {by}")]
+    Replaced {
+        /// The pool.
+        pool: String,
+        /// By which.
+        by: String,
+    },
+    /// A pool would be left without a backup, and its backup would be its own.
+    #[error("{to} is the backup of {pool} and serves its users as that; a third pool takes its place")]
+    IsBackup {
+        /// The pool that is gone.
+        pool: String,
+        /// Its backup.
+        to: String,
+    },
+    /// A pair is one to one (RES-02).
+    #[error("{pool} is paired with {with}")]
+    Paired {
+        /// The pool that was to take another's place.
+        pool: String,
+        /// Its backup.
+        with: String,
+    },
+    /// Who takes another's place has to be at home.
+    #[error("{pool} is {phase}: only an active pool takes the place of another")]
+    TargetAway {
+        /// The pool that was to take another's place.
+        pool: String,
+        /// Its phase.
+        phase: Phase,
+    },
+    /// Its users are to be served while they are moved, and what waits in its orbits is to be dealt with.
+    #[error("{pool} is {phase}: fail it over to {backup} first")]
+    NotAway {
+        /// The pool that was to be replaced.
+        pool: String,
+        /// Its phase.
+        phase: Phase,
+        /// Its backup, which lives.
+        backup: String,
+    },
+    /// It is not gone.
+    #[error("{host} of {pool} is alive and serves its users: stop the hosts of {pool} first")]
+    Serves {
+        /// The pool that was to be replaced.
+        pool: String,
+        /// A host of it.
+        host: String,
+    },
+    /// It still has others' users, and nobody else could have them.
+    #[error("users of {backup} were failed over to {pool}: fail {backup} back first")]
+    Guests {
+        /// The pool that was to be replaced.
+        pool: String,
+        /// Its backup.
+        backup: String,
+    },
+    /// Nobody would serve them any more.
+    #[error("{pool} has {count} users: --users takes them along")]
+    UsersLeft {
+        /// The pool that was to be replaced.
+        pool: String,
+        /// How many.
+        count: usize,
+    },
+    /// Their numbers cannot change hands under them.
+    #[error(
+        "{count} calls wait in orbits of {pool}: they are fetched or rung back within minutes, ask again then"
+    )]
+    CallsWait {
+        /// The pool that was to be replaced.
+        pool: String,
+        /// How many.
+        count: usize,
+    },
     /// This host may not write.
     #[error("this host is fenced: the store does not count it as alive")]
     Fenced,
+}
+
+impl Objection {
+    pub(super) fn running(pool: &str, journal: &Journal) -> Self {
+        Objection::Running {
+            pool: pool.to_owned(),
+            procedure: journal.procedure.word(),
+            by: journal.asked_by.clone(),
+            step: journal.current().map_or("open", |step| step.name.word()),
+            runner: journal.runner.clone(),
+        }
+    }
 }
 
 impl Pools {
@@ -121,15 +212,12 @@ impl Pools {
     pub fn check(&self, seats: &Seats, pool: &str, ask: Ask) -> Result<(), Objection> {
         let record = self.expect(pool)?;
         let name = || pool.to_owned();
+        if let Some(by) = &record.replaced_by {
+            return Err(Objection::Replaced { pool: name(), by: by.clone() });
+        }
         let Some(backup) = &record.backup else { return Err(Objection::NoBackup(name())) };
         if let Some(journal) = record.running() {
-            return Err(Objection::Running {
-                pool: name(),
-                procedure: journal.procedure.word(),
-                by: journal.asked_by.clone(),
-                step: journal.current().map_or("open", |step| step.name.word()),
-                runner: journal.runner.clone(),
-            });
+            return Err(Objection::running(pool, journal));
         }
         match (ask, record.phase) {
             (Ask::Failover, Phase::FailedOver | Phase::FailingOver | Phase::FailingBack) => {
@@ -199,7 +287,7 @@ impl Pools {
         let Some(record) = self.record(pool) else { return Vec::new() };
         let (terms, backup) = (self.terms(pool), record.backup.as_deref().unwrap_or("nobody"));
         let planned = record.phase == Phase::Active && lives(seats, pool);
-        let says = |step: &StepName| match (ask.procedure(), step) {
+        let says = |step: &StepName| match (ask, step) {
             (_, StepName::Fence) => {
                 format!("users of {pool} are in resiliency mode: no new parks and pickups")
             }
@@ -217,32 +305,34 @@ impl Pools {
                 };
                 format!("{wait} {calls} parked calls, then {then}")
             }
-            (Procedure::Failover, StepName::Seat) => match seats.holder(pool) {
+            (Ask::Failover, StepName::Seat) => match seats.holder(pool) {
                 Some(holder) if planned => format!("{holder} passes the seat to a host of {backup}"),
                 _ => format!("a host of {backup} takes the seat"),
             },
-            (Procedure::Failback, StepName::Seat) => {
+            (Ask::Failback { .. }, StepName::Seat) => {
                 let first = self.willing(seats, pool);
                 let first = first.first().map_or_else(|| format!("a host of {pool}"), ToString::to_string);
                 format!("{first} takes the seat; what is parked in orbits of {backup} stays there")
             }
-            (Procedure::Failover, StepName::Ranges) if terms.ranges_follow => {
+            (Ask::Failover, StepName::Ranges) if terms.ranges_follow => {
                 let pickup = |range: &&(crate::admin::RangeSpec, u64)| {
                     range.0.kind == KIND_GROUP_PICKUP && range.0.pool == pool
                 };
                 let count = self.ranges.values().filter(pickup).count();
                 format!("{count} pickup ranges go to {backup}")
             }
-            (Procedure::Failover, StepName::Ranges) => {
+            (Ask::Failover, StepName::Ranges) => {
                 format!("pickup ranges stay; move them with: switchyard orbit set NAME --pool {backup}")
             }
-            (Procedure::Failback, StepName::Ranges) => {
+            (Ask::Failback { .. }, StepName::Ranges) => {
                 format!("{} pickup ranges that went with the failover come home", record.moved.len())
             }
-            (Procedure::Failover, StepName::Open) => {
+            (Ask::Failover, StepName::Open) => {
                 format!("full service by {backup}, with its settings and orbits")
             }
-            (Procedure::Failback, StepName::Open) => format!("full service by {pool}"),
+            (Ask::Failback { .. }, StepName::Open) => format!("full service by {pool}"),
+            // They go to and fro without another home.
+            (_, StepName::Users) => String::new(),
         };
         ask.procedure().steps().iter().map(|step| (*step, says(step))).collect()
     }

@@ -6,6 +6,7 @@ use super::ask::Ask;
 use super::pools::{Known, Pools, Proposal, lives};
 use super::record::{Journal, Phase, PoolRecord, Procedure};
 use crate::cluster::Seats;
+use crate::directory::Directory;
 use crate::time::{Instant, Now};
 
 /// Between the end of one procedure and an automatic failover of the same pool: what has just come home and fails again
@@ -15,11 +16,11 @@ const AUTOMATIC_PAUSE: Duration = Duration::from_secs(3600);
 impl Pools {
     /// What this host has to write now, for each pool whose runner it is. Each answer of the store is to be applied before it
     /// is asked again.
-    pub fn next(&self, now: Now, seats: &Seats) -> Vec<Proposal> {
+    pub fn next(&self, now: Now, seats: &Seats, users: &Directory) -> Vec<Proposal> {
         let mine = self.known.iter().filter(|(name, _)| self.runner(seats, name) == Some(self.own));
         mine.filter_map(|(name, known)| {
             let transaction = match known.record.phase {
-                Phase::FailingOver | Phase::FailingBack => self.go_on(now, seats, name)?,
+                Phase::FailingOver | Phase::FailingBack => self.go_on(now, seats, users, name)?,
                 Phase::Active | Phase::Outage | Phase::Resilient => match self.seen(now, seats, known) {
                     Some(phase) => {
                         let record = PoolRecord { phase, since: now.utc, ..known.record.clone() };
@@ -106,8 +107,8 @@ impl Pools {
                 Some(now.instant_of(ended + AUTOMATIC_PAUSE))
             }
             Phase::FailedOver if known.terms.automatic => Some(known.heard? + known.terms.failback_detection),
-            Phase::FailingOver => self.drained_at(now, name),
-            Phase::Active | Phase::Resilient | Phase::FailedOver | Phase::FailingBack => None,
+            Phase::FailingOver | Phase::FailingBack => self.drained_at(now, name),
+            Phase::Active | Phase::Resilient | Phase::FailedOver => None,
         });
         due.filter(|due| *due > now.instant).min()
     }

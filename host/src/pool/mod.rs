@@ -12,12 +12,14 @@
 //! | resilient | heard for `failback_detection`, or the backup is gone too | active |
 //! | active, outage, resilient | failover: an administrator, or the policy | failing_over, failed_over |
 //! | failed_over | failback: an administrator, or the policy | failing_back, active |
+//! | failed_over, or lost with its backup | another pool takes its place: an administrator | failing_back, active |
 
 mod ask;
 mod detect;
 pub mod matrix;
 mod pools;
 mod procedure;
+mod reassign;
 mod record;
 mod seat;
 #[cfg(test)]
@@ -26,5 +28,6 @@ mod tests;
 pub use ask::{Ask, Objection};
 pub use pools::{Changed, Pools, Proposal, Terms};
 pub use procedure::ParkedFate;
+pub use reassign::Replacement;
 pub use record::{Journal, Phase, PoolRecord, Procedure, Step, StepName, StepState};
 pub use seat::Side;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::record::{Phase, PoolRecord};
 use crate::admin::RangeSpec;
-use crate::cluster::Seats;
+use crate::cluster::{Code, Seats};
 use crate::config;
 use crate::net::HostName;
 use crate::store::keys::{Key, host_key, pool_key};
@@ -106,6 +106,8 @@ pub struct Proposal {
 pub struct Pools {
     pub(super) own: HostName,
     pub(super) known: BTreeMap<String, Known>,
+    /// Their names by what tags and branches call them.
+    codes: BTreeMap<Code, String>,
     /// Hosts that are to take no seat.
     pub(super) drained: BTreeSet<HostName>,
     /// Pools by orbit in which a call is recorded.
@@ -115,7 +117,7 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// What a configuration says of pools. `own` is this host.
+    /// What a configuration says of pools: all of it counts only until the store says something else. `own` is this host.
     pub fn new(own: HostName, pools: &[config::Pool]) -> Self {
         let known = |pool: &config::Pool| {
             let record = PoolRecord {
@@ -128,6 +130,7 @@ impl Pools {
         };
         Pools {
             own,
+            codes: pools.iter().map(|pool| (Code::of(&pool.name), pool.name.clone())).collect(),
             known: pools.iter().map(known).collect(),
             drained: BTreeSet::new(),
             parked: BTreeMap::new(),
@@ -140,6 +143,22 @@ impl Pools {
         for (key, record) in &snapshot.records {
             self.apply(&Change { key: key.clone(), record: Some(record.clone()) });
         }
+        self.pair_off();
+    }
+
+    /// A pair is mutual (RES-02): what a configuration says of a pool that the store does not have is no pair with one of
+    /// which the store says otherwise.
+    fn pair_off(&mut self) {
+        let contradicts = |(name, known): (&String, &Known)| {
+            let backup = self.known.get(known.record.backup.as_deref()?)?;
+            let agrees = backup.record.backup.as_ref() == Some(name);
+            (known.revision.is_none() && backup.revision.is_some() && !agrees).then(|| name.clone())
+        };
+        for name in self.known.iter().filter_map(contradicts).collect::<Vec<_>>() {
+            if let Some(known) = self.known.get_mut(&name) {
+                known.record.backup = None;
+            }
+        }
     }
 
     /// Follows a change of the store. What has become of a pool, if it was about one.
@@ -147,6 +166,7 @@ impl Pools {
         let record = change.record.as_ref();
         match Key::parse(&change.key)? {
             Key::Pool(name) => {
+                self.codes.entry(Code::of(&name)).or_insert_with(|| name.clone());
                 let known = self.known.entry(name).or_default();
                 // What this host has written it knows before the watch tells it.
                 if record.is_some_and(|record| known.revision.is_some_and(|known| known > record.revision)) {
@@ -157,6 +177,7 @@ impl Pools {
                 let after = read::<PoolRecord>(record?)?;
                 let before = std::mem::replace(&mut known.record, after);
                 let after = known.record.clone();
+                self.pair_off();
                 (before != after).then_some(Changed { before, after })
             }
             Key::Drain(host) => {
@@ -201,9 +222,38 @@ impl Pools {
         self.known.get(pool).map_or_else(Terms::default, |known| known.terms)
     }
 
-    /// The names of all pools.
+    /// The names of all pools, also of those that were replaced.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(String::as_str)
+    }
+
+    /// The names of the pools that users and ranges may belong to.
+    pub fn standing(&self) -> impl Iterator<Item = &str> {
+        let standing = self.known.iter().filter(|(_, known)| known.record.replaced_by.is_none());
+        standing.map(|(name, _)| name.as_str())
+    }
+
+    /// The names that phones know pools by.
+    pub fn fqdns(&self) -> impl Iterator<Item = &str> {
+        self.known.values().filter_map(|known| known.record.fqdn.as_deref())
+    }
+
+    /// The pool with that code.
+    pub fn by_code(&self, code: Code) -> Option<&str> {
+        self.codes.get(&code).map(String::as_str)
+    }
+
+    /// The pool that has taken the place of this one; one that still stands has its own.
+    pub fn heir<'a>(&'a self, pool: &'a str) -> &'a str {
+        let mut heir = pool;
+        // Whoever replaces a pool stands itself, so nobody walks in a circle; but the records are only text.
+        for _ in 0..self.known.len() {
+            match self.record(heir).and_then(|record| record.replaced_by.as_deref()) {
+                Some(next) => heir = next,
+                None => break,
+            }
+        }
+        heir
     }
 
     /// A pool's record.
@@ -211,9 +261,9 @@ impl Pools {
         self.known.get(pool).map(|known| &known.record)
     }
 
-    /// A pool's phase; a pool nobody knows is active.
+    /// A pool's phase, or that of the one in its place; a pool nobody knows is active.
     pub fn phase(&self, pool: &str) -> Phase {
-        self.record(pool).map_or(Phase::Active, |record| record.phase)
+        self.record(self.heir(pool)).map_or(Phase::Active, |record| record.phase)
     }
 
     /// The pool that serves a pool's users when it is lost.
@@ -223,6 +273,7 @@ impl Pools {
 
     /// Whose settings and orbits the users of a pool work with: its own, or the backup's once they were failed over (RES-20).
     pub fn serving<'a>(&'a self, pool: &'a str) -> &'a str {
+        let pool = self.heir(pool);
         match self.phase(pool) {
             Phase::FailedOver => self.backup(pool).unwrap_or(pool),
             Phase::Active | Phase::Outage | Phase::Resilient | Phase::FailingOver | Phase::FailingBack => {
@@ -274,14 +325,25 @@ impl Pools {
     /// this host does not.
     pub(super) fn write(&self, seats: &Seats, record: &PoolRecord) -> Option<Transaction> {
         let (_, own) = seats.hosts().find(|(name, _)| *name == self.own)?;
-        let revision = self.known.get(&record.name)?.revision;
-        let key = pool_key(&record.name);
-        let expect = vec![
-            (key.clone(), revision.map_or(Expect::Absent, Expect::Revision)),
-            (host_key(self.own.as_str()), Expect::Revision(own.life)),
-        ];
-        let operations = vec![Operation::Put { key, value: record.to_bytes() }];
-        Some(Transaction { expect, operations, ..Transaction::default() })
+        let expect = vec![(host_key(self.own.as_str()), Expect::Revision(own.life))];
+        let mut transaction = Transaction { expect, ..Transaction::default() };
+        self.write_with(&mut transaction, record)?;
+        Some(transaction)
+    }
+
+    /// The same of a further pool, all at once.
+    pub(super) fn write_with(&self, transaction: &mut Transaction, record: &PoolRecord) -> Option<()> {
+        let key = self.expect_known(transaction, &record.name)?;
+        transaction.operations.push(Operation::Put { key, value: record.to_bytes() });
+        Some(())
+    }
+
+    /// A transaction is to come about only while a pool's record is as it is known here.
+    pub(super) fn expect_known(&self, transaction: &mut Transaction, pool: &str) -> Option<String> {
+        let revision = self.known.get(pool)?.revision;
+        let key = pool_key(pool);
+        transaction.expect.push((key.clone(), revision.map_or(Expect::Absent, Expect::Revision)));
+        Some(key)
     }
 }
 

@@ -1,18 +1,20 @@
-//! Failover and failback, step by step. Each step is a condition over what is known and a write that notes it: whoever goes on
+//! Failover and failback, and the replacement of a pool, step by step. Each step is a condition over what is known and a write that notes it: whoever goes on
 //! with a journal somebody else has begun does the same as who goes on with his own.
 
 use super::pools::{Pools, Terms};
+use super::reassign::rehomed;
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::admin::RangeSpec;
 use crate::cluster::Seats;
 use crate::config::KIND_GROUP_PICKUP;
+use crate::directory::{Directory, User};
 use crate::orbit::put_operation;
 use crate::store::keys::range_key;
 use crate::store::{Expect, Transaction};
 use crate::time::{Instant, Now, Utc};
 
-/// Ranges moved in one transaction; the pool's own record, epoch and conditions need room too.
-const RANGES_MAX: usize = 80;
+/// Ranges or users moved in one transaction; the pools' own records, epochs and conditions need room too.
+pub(super) const MOVED_MAX: usize = 80;
 
 /// What to note of the current step.
 enum Stand {
@@ -22,11 +24,19 @@ enum Stand {
     Done(String),
     /// These ranges are written with it; `true`: those were the last.
     Moves(Vec<RangeSpec>, bool),
+    /// So do these users; so many are left.
+    Rehomes(Vec<User>, usize),
 }
 
 impl Pools {
     /// The next write of the procedure that runs; `None`: it waits.
-    pub(super) fn go_on(&self, now: Now, seats: &Seats, pool: &str) -> Option<Transaction> {
+    pub(super) fn go_on(
+        &self,
+        now: Now,
+        seats: &Seats,
+        users: &Directory,
+        pool: &str,
+    ) -> Option<Transaction> {
         let known = self.known.get(pool)?;
         let mut record = known.record.clone();
         let journal = record.journal.as_mut().filter(|journal| journal.ended.is_none())?;
@@ -35,14 +45,24 @@ impl Pools {
             // It was done when the journal was begun.
             (_, StepName::Fence) => Stand::Done(String::new()),
             (_, StepName::Parked) => self.deal_with_parked(now, pool, step.at, journal, known.terms),
-            (procedure, StepName::Seat) => self.move_seat(seats, pool, procedure),
+            (_, StepName::Seat) => self.move_seat(seats, pool, journal),
             (Procedure::Failover, StepName::Ranges) => self.ranges_out(pool, &record, known.terms),
             (Procedure::Failback, StepName::Ranges) => self.ranges_home(pool, &record),
+            (Procedure::Reassign, StepName::Ranges) => {
+                let (ranges, last) = some(self.leaving(pool, journal.to.as_deref()?).collect());
+                Stand::Moves(ranges, last)
+            }
+            (_, StepName::Users) => {
+                let mut moving: Vec<User> = rehomed(users, pool, journal.to.as_deref()?).collect();
+                let left = moving.len().saturating_sub(MOVED_MAX);
+                moving.truncate(MOVED_MAX);
+                Stand::Rehomes(moving, left)
+            }
             (_, StepName::Open) => Stand::Done(String::new()),
         };
         let journal = record.journal.as_mut()?;
         self.own.as_str().clone_into(&mut journal.runner);
-        let mut moved = Vec::new();
+        let (mut moved, mut rehomed, mut heir) = (Vec::new(), Vec::new(), None);
         match stand {
             // Begun is noted once, what it waits for as it changes; a step's time is when it began.
             Stand::Waits(note) if step.state == StepState::Running && step.note == note => return None,
@@ -58,10 +78,18 @@ impl Pools {
                 let names = names.into_iter().map(str::to_owned);
                 match journal.procedure {
                     Procedure::Failover => record.moved.extend(names),
-                    Procedure::Failback if last => record.moved.clear(),
-                    Procedure::Failback => {}
+                    Procedure::Failback | Procedure::Reassign if last => record.moved.clear(),
+                    Procedure::Failback | Procedure::Reassign => {}
                 }
                 moved = ranges;
+            }
+            Stand::Rehomes(users, left) => {
+                let before: usize =
+                    step.note.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                let note = format!("{} users", before + users.len());
+                let state = if left == 0 { StepState::Done } else { StepState::Running };
+                journal.set(step.name, state, now.utc, note);
+                rehomed = users;
             }
             Stand::Done(note) => {
                 journal.set(step.name, StepState::Done, now.utc, note);
@@ -70,16 +98,24 @@ impl Pools {
                     record.since = now.utc;
                     record.phase = match journal.procedure {
                         Procedure::Failover => Phase::FailedOver,
-                        Procedure::Failback => Phase::Active,
+                        Procedure::Failback | Procedure::Reassign => Phase::Active,
                     };
+                    heir = journal.to.clone();
                 }
             }
         }
-        let mut transaction = self.write(seats, &record)?;
+        let mut transaction = match heir {
+            Some(to) => self.replaced(seats, record, &to)?,
+            None => self.write(seats, &record)?,
+        };
         for range in moved {
             let (_, revision) = self.ranges.get(&range.name)?;
             transaction.expect.push((range_key(&range.name), Expect::Revision(*revision)));
             transaction.operations.push(put_operation(&range));
+        }
+        for user in rehomed {
+            transaction.expect.push((User::key(&user.name), Expect::Revision(users.revision(&user.name)?)));
+            transaction.operations.push(user.put());
         }
         Some(transaction)
     }
@@ -90,9 +126,13 @@ impl Pools {
             return Stand::Done("no call waits in an orbit".to_owned());
         }
         let begun = journal.has_begun(StepName::Parked);
-        let waits = journal.planned && (!begun || now.utc < began + terms.drain_time);
+        let replaced = journal.procedure == Procedure::Reassign;
+        let waits = (journal.planned || replaced) && (!begun || now.utc < began + terms.drain_time);
         if waits {
             return Stand::Waits("parked calls may be fetched until the drain time is over".to_owned());
+        }
+        if terms.rescue && replaced {
+            return Stand::Waits("until nobody waits in an orbit that changes hands".to_owned());
         }
         if terms.rescue {
             return Stand::Done(format!("{left} parked calls are taken up by whoever takes the seat"));
@@ -111,8 +151,17 @@ impl Pools {
     pub fn parked_fate(&self, now: Now, pool: &str) -> ParkedFate {
         let Some(known) = self.known.get(pool) else { return ParkedFate::Keep };
         match known.record.phase {
-            Phase::Active | Phase::FailedOver | Phase::FailingBack => ParkedFate::Keep,
+            Phase::Active | Phase::FailedOver => ParkedFate::Keep,
             _ if known.terms.rescue => ParkedFate::Keep,
+            // Calls that wait in orbits which go to another pool have the drain time.
+            Phase::FailingBack => {
+                let journal = known.record.running().filter(|journal| journal.to.is_some());
+                let step = journal.and_then(|journal| journal.step(StepName::Parked));
+                match step.filter(|step| step.state == StepState::Running) {
+                    Some(step) if now.utc >= step.at + known.terms.drain_time => ParkedFate::End,
+                    _ => ParkedFate::Keep,
+                }
+            }
             // Its hosts may be back in a minute: nobody is disconnected before the pool counts as lost, and nobody is
             // taken up who would be disconnected then.
             Phase::Outage => ParkedFate::Leave,
@@ -132,10 +181,11 @@ impl Pools {
         }
     }
 
-    fn move_seat(&self, seats: &Seats, pool: &str, procedure: Procedure) -> Stand {
-        let wanted = match procedure {
+    fn move_seat(&self, seats: &Seats, pool: &str, journal: &Journal) -> Stand {
+        let wanted = match journal.procedure {
             Procedure::Failover => self.backup(pool),
             Procedure::Failback => Some(pool),
+            Procedure::Reassign => journal.to.as_deref(),
         };
         let holder = seats.holder(pool);
         let there = holder.filter(|holder| {
@@ -154,30 +204,32 @@ impl Pools {
             );
         }
         let Some(backup) = record.backup.clone() else { return Stand::Done(String::new()) };
-        let mut ranges: Vec<RangeSpec> = self
-            .ranges
-            .values()
-            .filter(|(range, _)| range.kind == KIND_GROUP_PICKUP && range.pool == pool)
-            .map(|(range, _)| RangeSpec { pool: backup.clone(), ..range.clone() })
-            .collect();
-        let last = ranges.len() <= RANGES_MAX;
-        ranges.truncate(RANGES_MAX);
+        let ranges = self.ranges_of(pool).filter(|range| range.kind == KIND_GROUP_PICKUP);
+        let (ranges, last) =
+            some(ranges.map(|range| RangeSpec { pool: backup.clone(), ..range.clone() }).collect());
         Stand::Moves(ranges, last)
     }
 
     fn ranges_home(&self, pool: &str, record: &PoolRecord) -> Stand {
         // What somebody has put elsewhere meanwhile stays there.
-        let mut ranges: Vec<RangeSpec> = record
-            .moved
-            .iter()
-            .filter_map(|name| self.ranges.get(name))
-            .filter(|(range, _)| Some(&range.pool) == record.backup.as_ref())
-            .map(|(range, _)| RangeSpec { pool: pool.to_owned(), ..range.clone() })
-            .collect();
-        let last = ranges.len() <= RANGES_MAX;
-        ranges.truncate(RANGES_MAX);
+        let ranges = self.moved_out(record);
+        let (ranges, last) =
+            some(ranges.map(|range| RangeSpec { pool: pool.to_owned(), ..range.clone() }).collect());
         Stand::Moves(ranges, last)
     }
+
+    /// The ranges that went with a failover, and are still where it has put them.
+    pub(super) fn moved_out<'a>(&'a self, record: &'a PoolRecord) -> impl Iterator<Item = &'a RangeSpec> {
+        let ranges = record.moved.iter().filter_map(|name| self.ranges.get(name)).map(|(range, _)| range);
+        ranges.filter(|range| Some(&range.pool) == record.backup.as_ref())
+    }
+}
+
+/// As many as one transaction holds, and whether these are all.
+fn some(mut ranges: Vec<RangeSpec>) -> (Vec<RangeSpec>, bool) {
+    let last = ranges.len() <= MOVED_MAX;
+    ranges.truncate(MOVED_MAX);
+    (ranges, last)
 }
 
 /// What is to be done with the calls in a pool's orbits.

@@ -21,7 +21,7 @@ pub enum Phase {
     FailingOver,
     /// The backup serves its users in full, by the backup's own settings and orbits.
     FailedOver,
-    /// Its users are on their way home, in resiliency mode.
+    /// Its users are on their way home, or to the pool that replaces theirs, in resiliency mode.
     FailingBack,
 }
 
@@ -71,14 +71,17 @@ pub enum Procedure {
     Failover,
     /// Home.
     Failback,
+    /// To another pool, which replaces theirs for good (RES-23, RES-24).
+    Reassign,
 }
 
 impl Procedure {
-    /// `failover`, `failback`.
+    /// `failover`, `failback`, `reassign`.
     pub const fn word(self) -> &'static str {
         match self {
             Procedure::Failover => "failover",
             Procedure::Failback => "failback",
+            Procedure::Reassign => "reassign",
         }
     }
 
@@ -89,6 +92,15 @@ impl Procedure {
                 &[StepName::Fence, StepName::Parked, StepName::Seat, StepName::Ranges, StepName::Open]
             }
             Procedure::Failback => &[StepName::Fence, StepName::Ranges, StepName::Seat, StepName::Open],
+            // Nothing is renamed before one host serves both names, and nothing that a call waits in.
+            Procedure::Reassign => &[
+                StepName::Fence,
+                StepName::Seat,
+                StepName::Parked,
+                StepName::Ranges,
+                StepName::Users,
+                StepName::Open,
+            ],
         }
     }
 }
@@ -103,20 +115,23 @@ pub enum StepName {
     Parked,
     /// The pool's seat changes hands, and its epoch is raised with it: what was meant before cannot be written any more.
     Seat,
-    /// Pickup ranges change pools (RES-22).
+    /// Pickup ranges change pools (RES-22); those of a pool that is replaced all do (RES-23).
     Ranges,
+    /// Users get another home.
+    Users,
     /// Full service again.
     Open,
 }
 
 impl StepName {
-    /// `fence`, `parked`, `seat`, `ranges`, `open`.
+    /// `fence`, `parked`, `seat`, `ranges`, `users`, `open`.
     pub const fn word(self) -> &'static str {
         match self {
             StepName::Fence => "fence",
             StepName::Parked => "parked",
             StepName::Seat => "seat",
             StepName::Ranges => "ranges",
+            StepName::Users => "users",
             StepName::Open => "open",
         }
     }
@@ -155,6 +170,9 @@ pub struct Journal {
     pub procedure: Procedure,
     /// Whether the pool's hosts lived when it began, so that nothing need be lost.
     pub planned: bool,
+    /// The pool that replaces this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// Who wanted it: an administrator's name, or `policy`.
     pub asked_by: String,
     /// The host that did the latest step.
@@ -176,6 +194,7 @@ impl Journal {
         Journal {
             procedure,
             planned,
+            to: None,
             asked_by: asked_by.to_owned(),
             runner: runner.to_owned(),
             began: now,
@@ -230,12 +249,22 @@ pub struct PoolRecord {
     /// Pickup ranges that were moved to the backup with the failover, to come home with the failback.
     #[serde(default)]
     pub moved: Vec<String>,
+    /// The pool that has taken its place for good (RES-23). Its name stays known: what was begun under it goes on with
+    /// that pool, and no configuration file brings it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
 }
 
 impl PoolRecord {
     /// The procedure that runs.
     pub fn running(&self) -> Option<&Journal> {
         self.journal.as_ref().filter(|journal| journal.ended.is_none())
+    }
+
+    /// The pool that is taking its place, or has taken it.
+    pub fn heir(&self) -> Option<&str> {
+        let coming = self.running().and_then(|journal| journal.to.as_deref());
+        coming.or(self.replaced_by.as_deref())
     }
 
     /// The record's JSON.

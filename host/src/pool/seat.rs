@@ -1,7 +1,7 @@
-//! Who may hold a pool's seat: its own hosts, or those of its backup.
+//! Who may hold a pool's seat: its own hosts, those of its backup, or those of the pool that takes its place.
 
 use super::pools::{Pools, lives};
-use super::record::{Phase, StepName};
+use super::record::{Phase, PoolRecord, StepName};
 use crate::cluster::Seats;
 use crate::net::HostName;
 
@@ -12,6 +12,8 @@ pub enum Side {
     Home,
     /// Its backup's.
     Backup,
+    /// Those that serve the pool which replaces it.
+    Heir,
 }
 
 impl Pools {
@@ -19,6 +21,15 @@ impl Pools {
     pub fn side(&self, seats: &Seats, pool: &str) -> Side {
         let Some(known) = self.known.get(pool) else { return Side::Home };
         let record = &known.record;
+        if record.replaced_by.is_some() {
+            return Side::Heir;
+        }
+        if let Some(to) = record.heir() {
+            // As in a failback, nobody is left behind by a pool that is gone, be it the one or the other.
+            let begun = record.running().is_some_and(|journal| journal.has_begun(StepName::Seat));
+            let backup = record.backup.as_deref().is_some_and(|backup| lives(seats, backup));
+            return if backup && !(begun && lives(seats, to)) { Side::Backup } else { Side::Heir };
+        }
         let Some(backup) = &record.backup else { return Side::Home };
         let begun = record.running().is_some_and(|journal| journal.has_begun(StepName::Seat));
         match record.phase {
@@ -44,6 +55,11 @@ impl Pools {
     pub fn heirs(&self, seats: &Seats, pool: &str) -> Vec<HostName> {
         match (self.side(seats, pool), self.backup(pool)) {
             (Side::Home, _) | (Side::Backup, None) => self.willing(seats, pool),
+            (Side::Heir, _) => {
+                let to = self.record(pool).and_then(PoolRecord::heir).map_or(pool, |to| self.heir(to));
+                // What was begun under a name that is gone follows the seat of the other.
+                seats.holder(to).map_or_else(|| self.willing(seats, to), |holder| vec![holder])
+            }
             (Side::Backup, Some(backup)) => {
                 // Whoever serves the backup's own users: after a failover both park in the same orbits.
                 let of_backup = self.willing(seats, backup);
@@ -61,13 +77,14 @@ impl Pools {
     }
 
     /// The host whose turn it is to bring a pool on: whoever holds its backup's seat; if nobody does, its own; if nobody holds that
-    /// either, the first host of both.
+    /// either, that of the pool which replaces it; else the first host of both.
     pub fn runner(&self, seats: &Seats, pool: &str) -> Option<HostName> {
         let backup = self.backup(pool);
         let of_backup = backup.into_iter().flat_map(|backup| seats.of_pool(backup));
         backup
             .and_then(|backup| seats.holder(backup))
             .or_else(|| seats.holder(pool))
+            .or_else(|| seats.holder(self.record(pool)?.heir()?))
             .or_else(|| of_backup.chain(seats.of_pool(pool)).min())
     }
 }

@@ -233,6 +233,11 @@ impl Registrar {
         Ok(self.replace(user, entries))
     }
 
+    /// Users are registered under these domains from now on; under any if there are none.
+    pub fn set_domains(&mut self, domains: Vec<String>) {
+        self.config.domains = domains;
+    }
+
     /// The address of record in To must be the user's own, by name or by extension (RFC 3261 §10.3 items 3 to 5).
     fn check_address_of_record(&self, user: &str, request: &Message) -> Result<(), Refusal> {
         let to = request.to_addr().ok_or(Refusal::Bad("To is no address"))?.uri;

@@ -446,13 +446,20 @@ fn tell_seeded(seeded: &Seeded) {
         Seeded::Filled { users, ranges } => {
             tracing::info!(users, ranges, "the store was empty and has now what the configuration names");
         }
-        Seeded::AlreadyFilled { only_in_file } if only_in_file.is_empty() => {}
-        Seeded::AlreadyFilled { only_in_file } => {
-            let names = only_in_file.join(", ");
-            tracing::warn!(
-                "in the configuration, but not in the store, and so not there: {names}. The file only fills an empty \
-                 store; use `switchyard user` and `switchyard orbit`, or begin anew without the store's file"
-            );
+        Seeded::AlreadyFilled { only_in_file, otherwise } => {
+            if !only_in_file.is_empty() {
+                let names = only_in_file.join(", ");
+                tracing::warn!(
+                    "in the configuration, but not in the store, and so not there: {names}. The file only fills an empty \
+                     store; use `switchyard user` and `switchyard orbit`, or begin anew without the store's file"
+                );
+            }
+            if !otherwise.is_empty() {
+                let pools = otherwise.join("; ");
+                tracing::warn!(
+                    "the store, which counts, says otherwise than the configuration: {pools}. Put the file right when you can"
+                );
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Two pools of two hosts each, a store, and time moved by hand.
+//! Two pools of two hosts each, and a third where one is wanted, a store, and time moved by hand.
 
 mod killed;
 mod phases;
 mod procedures;
+mod reassign;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,13 @@ use serde_json::json;
 use super::*;
 use crate::cluster::Seats;
 use crate::config;
+use crate::directory::{Directory, User};
 use crate::net::HostName;
 use crate::store::keys::{drain_key, epoch_key, host_key, orbit_key, pool_key, range_key, seat_key};
 use crate::store::{HostIdentity, MemoryStore, Operation, Outcome, ROOT, Transaction};
 use crate::time::{Instant, Now, Utc};
 
+const POOLS: [&str; 3] = ["east", "north", "west"];
 const START: u64 = 1_750_000_000_000;
 
 fn name(text: &str) -> HostName {
@@ -76,7 +79,7 @@ impl World {
     }
 
     fn start(&mut self, host: &'static str) {
-        let pool = if host.starts_with('e') { "east" } else { "west" };
+        let pool = POOLS.into_iter().find(|pool| pool[..1] == host[..1]).unwrap();
         let identity = HostIdentity { name: host.into(), pool: pool.into(), ..HostIdentity::default() };
         self.put(host_key(host), serde_json::to_value(&identity).unwrap());
         let pools = ["east", "west"].map(|name| config::Pool {
@@ -111,6 +114,19 @@ impl World {
         self.put(range_key(name), range);
     }
 
+    fn user(&self, name: &str, pool: &str) {
+        let user = User { name: name.into(), pool: pool.into(), ..User::default() };
+        self.put(User::key(name), serde_json::to_value(&user).unwrap());
+    }
+
+    fn users(&self) -> Directory {
+        Directory::load(&self.store.snapshot(ROOT))
+    }
+
+    fn pool_of_user(&self, name: &str) -> String {
+        self.users().user(name).unwrap().pool.clone()
+    }
+
     fn pool_of_range(&self, name: &str) -> String {
         let record = self.store.snapshot(ROOT).records[&range_key(name)].clone();
         let range: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
@@ -122,7 +138,6 @@ impl World {
         let snapshot = self.store.snapshot(ROOT);
         let (now, terms) = (self.now, self.terms);
         let host = self.hosts.get_mut(host).unwrap();
-        let pools = ["east", "west"];
         host.seats = Seats::new(host.seats.own());
         host.seats.load(&snapshot);
         // Records that are gone.
@@ -132,16 +147,16 @@ impl World {
             }
         }
         host.pools.load(&snapshot);
-        pools.iter().for_each(|pool| host.pools.set_terms(pool, terms));
+        POOLS.iter().for_each(|pool| host.pools.set_terms(pool, terms));
         host.pools.observe(now, &host.seats);
         host
     }
 
     /// What a host would write now.
     fn wants(&mut self, host: &str) -> Vec<Proposal> {
-        let now = self.now;
+        let (now, users) = (self.now, self.users());
         let host = self.look(host);
-        host.pools.next(now, &host.seats)
+        host.pools.next(now, &host.seats, &users)
     }
 
     fn commit(&self, transaction: &Transaction) -> bool {
@@ -151,7 +166,10 @@ impl World {
     /// Takes and passes on seats as a host's engine does.
     fn seats(&mut self, host: &str) -> bool {
         let mut changed = false;
-        for pool in ["east", "west"] {
+        for pool in POOLS {
+            if !self.store.snapshot(ROOT).records.contains_key(&pool_key(pool)) {
+                continue;
+            }
             let epoch = self.epoch_record(pool);
             let own = name(host);
             let host = self.look(host);

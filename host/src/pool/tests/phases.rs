@@ -124,7 +124,7 @@ fn of_two_who_think_that_it_is_theirs_one_writes() {
     let now = world.now;
     let host = world.hosts.get_mut("w2").unwrap();
     host.pools.observe(now, &seats);
-    let second = host.pools.next(now, &seats);
+    let second = host.pools.next(now, &seats, &Directory::default());
     assert_eq!(second.len(), 1);
     assert!(world.commit(&second[0].transaction));
     assert!(!world.commit(&first[0].transaction), "the record is another by now");
