@@ -283,6 +283,13 @@ fn acts_say_what_was_done() {
     "#]],
     );
     host.check(
+        "orbit set east-park --pool west",
+        expect![[r#"
+        RANGE      FROM  TO    KIND       POOL
+        east-park  7000  7099  call-park  west
+    "#]],
+    );
+    host.check(
         "orbit remove east-park --force",
         expect![[r#"
         range east-park removed

@@ -407,6 +407,17 @@ impl Engine {
         let pools = self.pool_names();
         let kinds = self.plugins.kinds();
         self.orbits.check_put(spec, &pools, &kinds, false).map_err(|error| bad(error.to_string()))?;
+        let before = self.orbits.ranges().get(&spec.name).filter(|before| before.pool() != spec.pool);
+        if let Some((cluster, before)) = self.cluster.as_ref().zip(before) {
+            // Each pool's server looks only for its own.
+            let waiting = cluster.pools.parked_in(&before.spec());
+            if waiting > 0 {
+                let (name, pool) = (before.name(), before.pool());
+                return Err(conflict(&format!(
+                    "{waiting} calls wait in {name}, and only a host that serves {pool} has them"
+                )));
+            }
+        }
         Ok(crate::orbit::put_operation(spec))
     }
 

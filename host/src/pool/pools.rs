@@ -287,6 +287,11 @@ impl Pools {
         self.parked.values().filter(|other| *other == pool).count()
     }
 
+    /// How many calls are recorded in the orbits of a range.
+    pub fn parked_in(&self, range: &RangeSpec) -> usize {
+        self.parked.keys().filter(|number| within(range, number)).count()
+    }
+
     /// The ranges of a pool.
     pub fn ranges_of(&self, pool: &str) -> impl Iterator<Item = &RangeSpec> {
         self.ranges.values().map(|(range, _)| range).filter(move |range| range.pool == pool)
@@ -350,6 +355,11 @@ impl Pools {
 /// Whether any host of a pool lives.
 pub(super) fn lives(seats: &Seats, pool: &str) -> bool {
     seats.of_pool(pool).next().is_some()
+}
+
+/// Whether a number lies between the ends of a range, which are as long as each other (ORB-04).
+pub(super) fn within(range: &RangeSpec, number: &str) -> bool {
+    number.len() == range.from.len() && (range.from.as_str()..=range.to.as_str()).contains(&number)
 }
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Option<T> {

@@ -5,7 +5,7 @@
 //! registration or lamp noticing. What was begun under the old name goes on with the new pool: see [`Pools::heir`].
 
 use super::ask::Objection;
-use super::pools::{Pools, Proposal, lives};
+use super::pools::{Pools, Proposal, lives, within};
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::admin::RangeSpec;
 use crate::cluster::Seats;
@@ -234,11 +234,6 @@ pub(super) fn rehomed<'a>(
 ) -> impl Iterator<Item = User> + 'a {
     let of_pool = users.iter().filter(move |user| user.pool == pool);
     of_pool.map(move |user| User { pool: to.to_owned(), ..user.clone() })
-}
-
-/// Whether a number lies between the ends of a range, which are as long as each other (ORB-04).
-fn within(range: &RangeSpec, number: &str) -> bool {
-    number.len() == range.from.len() && (range.from.as_str()..=range.to.as_str()).contains(&number)
 }
 
 /// `2 users go to north: alice, bob`, with the first few names.

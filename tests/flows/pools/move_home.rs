@@ -115,6 +115,74 @@ fn refusals_say_why_and_a_dry_run_changes_nothing() {
     assert!(refused.text.starts_with("west is the backup of east"), "{}", refused.text);
 }
 
+/// With users of the east on the west, the west moves nowhere before they are home; then it does (RES-26).
+#[test]
+fn the_backup_fails_over_only_when_it_has_nobody_else_s_users() {
+    let mut world = world("");
+    let [bob, erin, frank] = world.phones_at([("bob", "fe1"), ("erin", "fe1"), ("frank", "fe1")]);
+    let failover = |pool: &str| Request::MovePool {
+        pool: pool.into(),
+        ask: Ask::Failover,
+        by: "ana".into(),
+        dry_run: false,
+    };
+    move_east(&mut world, Ask::Failover);
+    let refused = world.ask_host(1, failover("west")).unwrap_err();
+    assert_eq!(refused.code, Some(35112));
+    assert_eq!(refused.text, "east is failed_over: fail east back first, only then can west fail over to it");
+    // Nor can it be named the other way round: whoever is moved is called by the home pool.
+    let failback = Request::MovePool { pool: "west".into(), ask: FAILBACK, by: "ana".into(), dry_run: false };
+    assert!(world.ask_host(1, failback).unwrap_err().text.starts_with("west is active: there is nothing"));
+    assert_eq!(world.told("pool.refused").len(), 2);
+    move_east(&mut world, FAILBACK);
+    world.ask_host(1, failover("west")).unwrap();
+    world.run_for(seconds(3));
+    assert_eq!(pool(&mut world, "west")["phase"], "failed_over");
+    assert_eq!(pool(&mut world, "west")["served_by"], "fe1");
+    // Its users park with the east now, and the east's still do.
+    let (_, f) = world.connect(erin, frank);
+    let parked = park(&mut world, frank, f);
+    assert!(number_in(&parked).starts_with("70"), "{parked}");
+    let (_, b) = world.connect(erin, bob);
+    let parked = park(&mut world, bob, b);
+    assert!(number_in(&parked).starts_with("70"), "{parked}");
+}
+
+/// The west is lost while it has the east's users (RES-28): they are called home without it. What talks goes on there; what
+/// was parked with the west is lost with it.
+#[test]
+fn users_come_home_from_a_backup_that_is_dead() {
+    let mut world = world("");
+    let [alice, bob, carol, dave] =
+        world.phones_at([("alice", "fe1"), ("bob", "fe1"), ("carol", "fe1"), ("dave", "fe1")]);
+    move_east(&mut world, Ask::Failover);
+    let (a, b) = world.connect(alice, bob);
+    let (d, c) = world.connect(dave, carol);
+    let parked = park(&mut world, carol, c);
+    assert!(number_in(&parked).starts_with("80"), "{parked}");
+    world.run_for(seconds(2));
+    world.kill(1);
+    world.run_for(seconds(12));
+    let ask = |ask| Request::MovePool { pool: "east".into(), ask, by: "ana".into(), dry_run: false };
+    let refused = world.ask_host(0, ask(FAILBACK)).unwrap_err();
+    assert_eq!(refused.code, Some(35112));
+    assert_eq!(refused.text, "no host of west is alive; --disaster brings the users of east home without it");
+    world.ask_host(0, ask(Ask::Failback { disaster: true })).unwrap();
+    world.run_for(seconds(5));
+    let pools = world.ask_host(0, Request::Pools).unwrap();
+    let row = |name: &str| pools.as_array().unwrap().iter().find(|pool| pool["name"] == name).unwrap();
+    assert_eq!((&row("east")["phase"], &row("east")["served_by"]), (&"active".into(), &"fe1".into()));
+    assert_eq!(row("west")["phase"], "outage", "now it is the east that stands in");
+    assert_hold_works(&mut world, (alice, a), (bob, b));
+    let parked = park(&mut world, bob, b);
+    assert!(number_in(&parked).starts_with("70"), "{parked}");
+    // The west's parked calls end as those of any pool that is lost do.
+    assert!(!world.phones[dave].call(d).over);
+    world.run_for(seconds(300));
+    let call = world.phones[dave].call(d);
+    assert!(call.over && call.bye_reason.as_ref().is_some_and(|reason| reason.contains("cause=41")));
+}
+
 #[test]
 fn a_drained_host_passes_its_calls_on_and_nobody_notices() {
     let hosts = &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")];

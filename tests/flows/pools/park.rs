@@ -196,3 +196,25 @@ fn a_rescued_call_is_fetched_by_a_user_of_its_own_pool_when_the_failover_is_over
     world.run_for(seconds(2));
     assert!(world.phones[alice].call(a).over);
 }
+
+#[test]
+fn orbits_in_which_calls_wait_do_not_change_hands() {
+    let mut world = world("");
+    let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fw1")]);
+    let (_, b) = world.connect(alice, bob);
+    let number = number_in(&park(&mut world, bob, b));
+    let spec = RangeSpec {
+        name: "east-park".into(),
+        from: "7000".into(),
+        to: "7099".into(),
+        kind: "call-park".into(),
+        pool: "west".into(),
+    };
+    let refused = world.ask_host(1, Request::PutRange(spec.clone())).unwrap_err();
+    assert_eq!(
+        (refused.status, &*refused.text),
+        (409, "1 calls wait in east-park, and only a host that serves east has them")
+    );
+    dial(&mut world, bob, &number);
+    world.ask_host(1, Request::PutRange(spec)).unwrap();
+}

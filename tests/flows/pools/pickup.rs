@@ -59,13 +59,21 @@ fn what_rang_before_a_phase_changed_stays_unpickable() {
     let early = ring(&mut world, erin);
     move_east(&mut world, Ask::Failover);
     assert_eq!(pool(&mut world, "east")["moved"], serde_json::json!(["east-groups"]));
+    assert_eq!(pool_of_range(&mut world, "east-groups"), "west");
     let refused = dial(&mut world, frank, "*101");
     assert_refused(&world, frank, refused, 480, "35110 it began to ring before");
     world.act(erin, |phone| phone.cancel(early));
     world.run_for(seconds(2));
+    // The range went by itself: what rings now is picked up at once (RES-22).
+    let waiting = ring(&mut world, erin);
+    let picked = dial(&mut world, frank, "*101");
+    assert!(world.phones[frank].call(picked).up, "{:?}", world.phones[frank].call(picked).warning);
+    world.act(erin, |phone| phone.hang_up(waiting));
+    world.run_for(seconds(2));
     let waiting = ring(&mut world, erin);
     start_east(&mut world);
     move_east(&mut world, FAILBACK);
+    assert_eq!(pool_of_range(&mut world, "east-groups"), "east", "and home");
     let refused = dial(&mut world, frank, "*101");
     assert!(world.phones[frank].call(refused).failed.is_some());
     // He himself may still answer.
@@ -81,4 +89,24 @@ fn what_rang_before_a_phase_changed_stays_unpickable() {
     assert!(world.phones[frank].call(picked).up, "{:?}", world.phones[frank].call(picked).warning);
     world.act(erin, |phone| phone.hang_up(waiting));
     world.run_for(seconds(2));
+}
+
+/// Whose a range is, as administrators are told.
+fn pool_of_range(world: &mut World, name: &str) -> String {
+    let ranges = world.ask_host(1, Request::Ranges).unwrap();
+    let range = ranges.as_array().unwrap().iter().find(|range| range["name"] == name).unwrap();
+    range["pool"].as_str().unwrap().to_owned()
+}
+
+/// The policy says that the ranges follow; somebody has put one elsewhere meanwhile, and there it stays.
+#[test]
+fn a_range_that_was_moved_by_hand_after_the_failover_stays_where_it_is() {
+    let mut world = world("pickup_ranges = 'automatic'");
+    lose_east_for_good(&mut world);
+    move_east(&mut world, Ask::Failover);
+    give_groups_to(&mut world, "east");
+    start_east(&mut world);
+    move_east(&mut world, FAILBACK);
+    assert_eq!(pool_of_range(&mut world, "east-groups"), "east");
+    assert_eq!(pool(&mut world, "east")["moved"], serde_json::json!([]));
 }
