@@ -31,8 +31,10 @@ pub static UNLINKED: Repeats = Repeats::new("times something could not be said t
 pub static LINK_UNOPENED: Repeats = Repeats::new("connections to other hosts that could not be opened");
 /// Connections to the cluster's port that were no host's.
 pub static LINK_REFUSED: Repeats = Repeats::new("connections of no host to the cluster's port");
+/// Attempts to get the host's record back in the store.
+pub static RECORD_GONE: Repeats = Repeats::new("attempts to get the host's record back");
 
-static ALL: [&Repeats; 12] = [
+static ALL: [&Repeats; 13] = [
     &MALFORMED,
     &LIMITED,
     &UNSENT,
@@ -45,6 +47,7 @@ static ALL: [&Repeats; 12] = [
     &UNLINKED,
     &LINK_UNOPENED,
     &LINK_REFUSED,
+    &RECORD_GONE,
 ];
 
 /// One kind of thing that happens again and again. The whole process's, as the log is.

@@ -88,6 +88,22 @@ impl Cluster {
         }
     }
 
+    /// What a member that does not run has, for [`restore`](Self::restore).
+    pub(super) fn backup(&self, place: usize) {
+        self.copy(&format!("m{place}"), "backup");
+    }
+
+    /// A member that does not run has what it had at the time of the backup.
+    pub(super) fn restore(&self, place: usize) {
+        std::fs::remove_dir_all(self.folder.path().join(format!("m{place}"))).unwrap();
+        self.copy("backup", &format!("m{place}"));
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let [from, to] = [from, to].map(|name| self.folder.path().join(name));
+        assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+    }
+
     /// SIGSTOP or SIGCONT: connections stay, nothing answers.
     pub(super) fn signal(&self, place: usize, signal: &str) {
         let pid = self.members[place].child.as_ref().unwrap().id().to_string();

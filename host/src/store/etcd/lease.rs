@@ -2,18 +2,23 @@
 //!
 //! The host counts from the *sending* of the last renewal that was answered and stops 20 % early (design.md §8): so it
 //! knows before anybody else that its time is over. It goes on trying; when it has the record back it is live again.
+//!
+//! Not so if somebody else who says to be this host has taken the record meanwhile: a copy of its data folder, on a machine
+//! that was cloned. Nor if etcd has gone back to an earlier state, from a backup: what the host knows of the store since then
+//! never was, and only a start reads everything anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, Error, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Client, Compare, CompareOp, Error, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::members::{Members, words};
 use super::{ATTEMPT_MAX, PATIENCE, repeated, unsigned};
+use crate::repeats;
 use crate::store::{HostIdentity, Standing, StoreError};
 
 /// Renewals per lease: two may fail without harm.
@@ -50,7 +55,7 @@ pub(super) async fn enlist(
 ) -> Result<(Lease, watch::Receiver<Standing>), StoreError> {
     let patient_until = Instant::now() + span + GRACE;
     let held = loop {
-        match claim(&members, &host, span).await {
+        match claim(&members, &host, span, None).await {
             Err(StoreError::Taken(why)) if Instant::now() < patient_until => {
                 tracing::warn!("{why}; waiting for its lease to end");
                 sleep(PAUSE).await;
@@ -60,7 +65,16 @@ pub(super) async fn enlist(
     };
     let id = Arc::new(AtomicI64::new(held.lease));
     let (standing, told) = watch::channel(Standing::Live { revision: held.revision });
-    let keeper = Keeper { members: Arc::clone(&members), host, span, id: Arc::clone(&id), standing, held };
+    let keeper = Keeper {
+        members: Arc::clone(&members),
+        host,
+        span,
+        id: Arc::clone(&id),
+        standing,
+        own: vec![held.lease],
+        seen: held.revision,
+        held,
+    };
     Ok((Lease { members, id, keeper: tokio::spawn(keeper.keep()) }, told))
 }
 
@@ -72,8 +86,14 @@ struct Held {
     until: Instant,
 }
 
-/// Puts the host's record on a new lease: if it is not there, or is of an earlier life of this host.
-async fn claim(members: &Members, host: &HostIdentity, span: Duration) -> Result<Held, StoreError> {
+/// Puts the host's record on a new lease: if it is not there, or is of an earlier life of this host. Once that lives, only one
+/// on its `own` leases is.
+async fn claim(
+    members: &Members,
+    host: &HostIdentity,
+    span: Duration,
+    own: Option<&mut Vec<i64>>,
+) -> Result<Held, StoreError> {
     let sent = Instant::now();
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let grant =
@@ -81,14 +101,18 @@ async fn claim(members: &Members, host: &HostIdentity, span: Duration) -> Result
             .await?;
     let lease = grant.id();
     let until = sent + safe(Duration::from_secs(unsigned(grant.ttl())));
+    let own = own.map(|own| {
+        own.push(lease);
+        own.clone()
+    });
     // Making the same claim again does no harm: it finds its own record.
-    match repeated(members, |client| take(client, host.clone(), lease)).await? {
+    match repeated(members, |client| take(client, host.clone(), lease, own.clone())).await? {
         Ok(revision) => Ok(Held { lease, revision, until }),
         Err(other) => {
             let _ = repeated(members, move |client| async move { client.lease_client().revoke(lease).await })
                 .await;
             Err(StoreError::Taken(format!(
-                "another host named {:?} is alive in this store ({other}); names must differ",
+                "another host named {:?} is alive in this store ({other})",
                 host.name
             )))
         }
@@ -96,7 +120,12 @@ async fn claim(members: &Members, host: &HostIdentity, span: Duration) -> Result
 }
 
 /// The revision of the host's record on this lease, or whose record stands there.
-async fn take(client: Client, host: HostIdentity, lease: i64) -> Result<Result<u64, String>, Error> {
+async fn take(
+    client: Client,
+    host: HostIdentity,
+    lease: i64,
+    own: Option<Vec<i64>>,
+) -> Result<Result<u64, String>, Error> {
     let mut kv = client.kv_client();
     let mut known = 0;
     loop {
@@ -107,8 +136,18 @@ async fn take(client: Client, host: HostIdentity, lease: i64) -> Result<Result<u
         match answer.op_responses().into_iter().next() {
             Some(TxnOpResponse::Get(found)) => match found.kvs().first() {
                 Some(record) if record.lease() == lease => return Ok(Ok(unsigned(record.mod_revision()))),
-                Some(record) if host.is_in(record.value()) => known = record.mod_revision(),
-                Some(record) => return Ok(Err(format!("since revision {}", record.create_revision()))),
+                Some(record) if host.is_in(record.value()) => {
+                    if own.as_ref().is_some_and(|own| !own.contains(&record.lease())) {
+                        return Ok(Err("with a copy of this host's data_dir".to_owned()));
+                    }
+                    known = record.mod_revision();
+                }
+                Some(record) => {
+                    return Ok(Err(format!(
+                        "since revision {}; names must differ",
+                        record.create_revision()
+                    )));
+                }
                 None => known = 0,
             },
             _ => return Err(Error::Internal("an answer that is no record".to_owned())),
@@ -136,7 +175,21 @@ struct Keeper {
     span: Duration,
     id: Arc<AtomicI64>,
     standing: watch::Sender<Standing>,
+    /// The leases of this life.
+    own: Vec<i64>,
+    /// The latest revision of the store that was seen.
+    seen: u64,
     held: Held,
+}
+
+/// What a look at the host's record has shown.
+enum Look {
+    /// All is well until then.
+    Well(Instant),
+    /// It is gone, or another's.
+    Gone,
+    /// The store is younger than it was.
+    WentBack,
 }
 
 impl Keeper {
@@ -152,11 +205,19 @@ impl Keeper {
                 }
             };
             match renewed {
-                Ok(Some(until)) => {
+                Ok(Look::Well(until)) => {
                     self.held.until = until;
                     self.tell(Standing::Live { revision: self.held.revision });
                 }
-                Ok(None) => self.claim_again().await,
+                Ok(Look::Gone) => self.claim_again().await,
+                Ok(Look::WentBack) => {
+                    self.tell(Standing::Lapsed);
+                    tracing::error!(
+                        "etcd has gone back to an earlier state, as from a backup: what this host knows of it is wrong. \
+                         Restart the host"
+                    );
+                    return;
+                }
                 // The next beat comes soon enough, or the lease ends.
                 Err(error) => {
                     tracing::warn!(error = words(&error), "the host's lease could not be renewed");
@@ -169,8 +230,8 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease and looks after the record. `None`: it is gone.
-    async fn renew(&self) -> Result<Option<Instant>, Error> {
+    /// Renews the lease and looks after the record.
+    async fn renew(&mut self) -> Result<Look, Error> {
         let gone = |error: &Error| matches!(error, Error::LeaseKeepAliveError(_));
         let Ok(member) = self.members.live(PATIENCE).await else {
             return Err(Error::Internal("no etcd member answers".to_owned()));
@@ -186,26 +247,46 @@ impl Keeper {
             }
         };
         if !self.members.attempt(&member, renewal).await? {
-            return Ok(None);
+            return Ok(if self.went_back().await? { Look::WentBack } else { Look::Gone });
         }
         // Somebody may have removed it by hand.
         let mut kv = member.client.kv_client();
         let found = self.members.attempt(&member, kv.get(self.host.key(), None)).await?;
+        if self.is_behind(found.header()) {
+            return Ok(Look::WentBack);
+        }
         let revision = found.kvs().first().map(|record| unsigned(record.mod_revision()));
-        Ok((revision == Some(self.held.revision)).then(|| sent + safe(self.span)))
+        Ok(if revision == Some(self.held.revision) { Look::Well(sent + safe(self.span)) } else { Look::Gone })
+    }
+
+    /// Members that answer with a quorum never answer with less than they did before.
+    fn is_behind(&mut self, header: Option<&ResponseHeader>) -> bool {
+        let now = header.map_or(self.seen, |header| unsigned(header.revision()));
+        let behind = now < self.seen;
+        self.seen = self.seen.max(now);
+        behind
+    }
+
+    async fn went_back(&mut self) -> Result<bool, Error> {
+        let Ok(member) = self.members.live(PATIENCE).await else { return Ok(false) };
+        let mut kv = member.client.kv_client();
+        let found = self.members.attempt(&member, kv.get(self.host.key(), None)).await?;
+        Ok(self.is_behind(found.header()))
     }
 
     async fn claim_again(&mut self) {
         self.tell(Standing::Lapsed);
         loop {
-            match claim(&self.members, &self.host, self.span).await {
+            match claim(&self.members, &self.host, self.span, Some(&mut self.own)).await {
                 Ok(held) => {
                     self.id.store(held.lease, Ordering::Release);
                     self.held = held;
                     return self.tell(Standing::Live { revision: self.held.revision });
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the host's record is gone");
+                    if repeats::RECORD_GONE.is_first() {
+                        tracing::error!(%error, "the host's record is gone");
+                    }
                     sleep(PAUSE).await;
                 }
             }

@@ -169,7 +169,8 @@ async fn list(members: &Members, prefix: &str, revision: u64) -> Result<Snapshot
     })
     .await?;
     let now = answer.header().map_or(0, |header| unsigned(header.revision()));
-    let records = answer.take_kvs().into_iter().map(read).collect::<Result<_, _>>()?;
+    // A key that is no text is nobody's of ours.
+    let records = answer.take_kvs().into_iter().filter_map(|pair| read(pair).ok()).collect();
     Ok(Snapshot { records, revision: if revision == 0 { now } else { revision } })
 }
 

@@ -245,6 +245,49 @@ async fn two_living_hosts_cannot_have_one_name_and_a_restarted_one_need_not_wait
     first.enlist(&host("fe1", "2")).await.unwrap();
 }
 
+/// A cloned machine: whoever starts later has the name, and the other does not fight for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_data_was_copied_gives_way_and_stays_fenced() {
+    let cluster = Cluster::start(1).await;
+    let (first, copy) = (cluster.empty().await, cluster.open().await);
+    let mut standing = first.enlist(&host("fe1", "a")).await.unwrap();
+    let mut copied = copy.enlist(&host("fe1", "a")).await.unwrap();
+    until(&mut standing, |now| *now == Standing::Lapsed).await;
+    let calm = timeout(LEASE * 3, async {
+        tokio::select! { _ = standing.changed() => {}, _ = copied.changed() => {} }
+    });
+    assert!(calm.await.is_err(), "{:?} {:?}", *standing.borrow(), *copied.borrow());
+    // Once the copy is gone the name is free.
+    copy.resign().await;
+    until(&mut standing, |now| matches!(now, Standing::Live { .. })).await;
+}
+
+/// What a host knows of a store that has gone back never was: it must not write any more before it has read everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_store_was_restored_from_a_backup_is_fenced_until_it_starts_anew() {
+    let mut cluster = Cluster::start(1).await;
+    let store = cluster.empty().await;
+    let mut standing = store.enlist(&host("fe1", "a")).await.unwrap();
+    cluster.kill(0);
+    cluster.backup(0);
+    cluster.launch(0);
+    answers(&cluster.endpoint(0)).await;
+    for number in 0..5 {
+        written(&store, put("user/a", &number.to_string())).await;
+    }
+    // The next look at the host's record sees that revision.
+    tokio::time::sleep(LEASE).await;
+    cluster.kill(0);
+    cluster.restore(0);
+    cluster.launch(0);
+    answers(&cluster.endpoint(0)).await;
+    until(&mut standing, |now| *now == Standing::Lapsed).await;
+    assert!(timeout(LONG, standing.changed()).await.unwrap().is_err(), "for good");
+    let anew = cluster.open().await;
+    let standing = anew.enlist(&host("fe1", "a")).await.unwrap();
+    assert!(matches!(*standing.borrow(), Standing::Live { .. }));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_not_there_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
