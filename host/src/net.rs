@@ -1,7 +1,7 @@
 //! Words for where messages come from and go to. No sockets here: `transport` owns those.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +191,17 @@ pub struct Listener {
     pub local: SocketAddr,
     /// What goes into Via and Contact: `host:port`, with brackets around an IPv6 address.
     pub advertised: String,
+}
+
+/// What counts as one source: an IPv4 address, or a /64, which is what one customer of IPv6 has at least.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => match six.to_ipv4_mapped() {
+            Some(four) => IpAddr::V4(four),
+            None => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
+        },
+    }
 }
 
 #[cfg(test)]

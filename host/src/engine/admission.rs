@@ -12,10 +12,11 @@
 //!
 //! Guesses at passwords are counted by address as well: see [`Admission::wrong_password`].
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::Limits;
+use crate::net::network;
 use crate::recent::Recent;
 use crate::time::Instant;
 
@@ -132,7 +133,8 @@ impl Admission {
         Admitted::No { answer, news }
     }
 
-    fn is_known(&self, now: Instant, from: SocketAddr) -> bool {
+    /// Whether who sends from there has proved who they are.
+    pub(super) fn is_known(&self, now: Instant, from: SocketAddr) -> bool {
         self.known.get(&from).is_some_and(|known| known.until > now)
     }
 
@@ -186,17 +188,6 @@ impl Meter {
         let next = self.next(now, per_second);
         self.0 = next.unwrap_or(self.0);
         next.is_some()
-    }
-}
-
-/// What counts as one source: an IPv4 address, or a /64, which is what one customer of IPv6 has at least.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => match six.to_ipv4_mapped() {
-            Some(four) => IpAddr::V4(four),
-            None => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
-        },
     }
 }
 

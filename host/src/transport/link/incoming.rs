@@ -19,7 +19,7 @@ use super::credentials::named;
 use super::{SILENCE, Shared};
 use crate::cluster::{Frame, FrameError};
 use crate::engine::Input;
-use crate::net::HostName;
+use crate::net::{HostName, network};
 use crate::repeats;
 
 /// Who connects must have proved within this time which host it is.
@@ -36,7 +36,7 @@ const READ_ROOM: usize = 16 * 1024;
 pub(super) struct Listened {
     /// One connection for each host: the newest.
     hosts: BTreeMap<HostName, Turn>,
-    /// Connections of those who have proved nothing yet.
+    /// Connections of those who have proved nothing yet, by their network.
     unknowns: BTreeMap<IpAddr, usize>,
 }
 
@@ -110,6 +110,7 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
 
 impl Listened {
     fn admit(&mut self, address: IpAddr) -> bool {
+        let address = network(address);
         let all: usize = self.unknowns.values().sum();
         let here = self.unknowns.get(&address).copied().unwrap_or(0);
         let room = all < UNKNOWNS_MAX && here < UNKNOWNS_PER_ADDRESS_MAX;
@@ -120,6 +121,7 @@ impl Listened {
     }
 
     fn known(&mut self, address: IpAddr) {
+        let address = network(address);
         if let Some(count) = self.unknowns.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -224,4 +226,24 @@ async fn listen(shared: &Shared, from: HostName, mut stream: TlsStream<TcpStream
 async fn acknowledge(stream: &mut TlsStream<TcpStream>, heard: u64) -> io::Result<()> {
     stream.write_u64(heard).await?;
     stream.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_keeps_nobody_out() {
+        let mut listened = Listened::default();
+        let at = |text: String| text.parse::<IpAddr>().unwrap();
+        let admitted = (0..1_000).filter(|host| listened.admit(at(format!("2001:db8::{host:x}")))).count();
+        assert_eq!(admitted, UNKNOWNS_PER_ADDRESS_MAX);
+        assert!(
+            listened.admit(at("2001:db8:0:1::1".to_owned())) && listened.admit(at("192.0.2.1".to_owned()))
+        );
+        for host in 0..admitted {
+            listened.known(at(format!("2001:db8::{host:x}")));
+        }
+        assert!(listened.admit(at("2001:db8::1".to_owned())));
+    }
 }

@@ -130,7 +130,14 @@ impl Streams {
     pub fn send(&self, flow: Flow, bytes: Bytes) -> Result<(), SendError> {
         let mut table = self.shared.table();
         let by_remote = || table.by_remote.get(&(flow.local, flow.remote)).copied();
-        let known = flow.connection.filter(|id| table.entries.contains_key(id)).or_else(by_remote);
+        // A number that another life of this host, or of another host of its name, has given means nobody else's phone here.
+        let is_theirs = |id: &ConnectionId| {
+            table
+                .entries
+                .get(id)
+                .is_some_and(|entry| (entry.local, entry.remote) == (flow.local, flow.remote))
+        };
+        let known = flow.connection.filter(is_theirs).or_else(by_remote);
         let mut outgoing = Outgoing { flow, bytes };
         if let Some(entry) = known.and_then(|id| table.entries.get(&id)) {
             match entry.queue.try_send(outgoing) {

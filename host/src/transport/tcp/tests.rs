@@ -114,6 +114,21 @@ async fn an_open_connection_to_the_same_address_is_reused_in_both_directions() {
     assert_eq!(host.streams.len(), 1);
 }
 
+/// Numbers begin anew with each life of a host, and another host may still know one of the life before.
+#[tokio::test]
+async fn what_is_for_one_phone_goes_to_no_other_whatever_the_number_of_its_connection() {
+    let mut host = host(Limits::default());
+    let [mut alice, mut bob] =
+        [TcpStream::connect(host.local).await.unwrap(), TcpStream::connect(host.local).await.unwrap()];
+    alice.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let (to_alice, _) = host.received().await;
+    bob.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let (to_bob, _) = host.received().await;
+    let stale = Flow { connection: to_bob.connection, ..to_alice };
+    host.streams.send(stale, Bytes::from_static(b"for Alice")).unwrap();
+    read_exactly(&mut alice, "for Alice").await;
+}
+
 #[tokio::test]
 async fn a_refused_connection_fails_every_flow_once() {
     let mut host = host(Limits::default());
