@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,10 @@ impl User {
         self.pickup_group.iter().chain(&self.further_pickup_groups).map(String::as_str)
     }
 
+    fn numbers(&self) -> impl Iterator<Item = &String> {
+        self.extension.iter().chain(&self.rules.private_number)
+    }
+
     /// Where the store keeps a user.
     pub fn key(name: &str) -> String {
         format!("{ROOT}user/{name}")
@@ -140,10 +144,17 @@ pub struct Directory {
     users: BTreeMap<String, User>,
     /// Of their records.
     revisions: BTreeMap<String, u64>,
-    /// Extension to name. Where two users claim one extension, the first by name has it.
-    extensions: BTreeMap<String, String>,
-    /// Name in lower case to name, likewise.
-    folded: BTreeMap<String, String>,
+    /// Extension to names. Where several users claim one extension, the first by name has it.
+    extensions: Index,
+    /// Name in lower case to names, likewise.
+    folded: Index,
+}
+
+/// Followed user by user: thousands may change at once.
+type Index = BTreeMap<String, BTreeSet<String>>;
+
+fn first<'a>(index: &'a Index, key: &str) -> Option<&'a String> {
+    index.get(key)?.first()
 }
 
 impl Directory {
@@ -156,7 +167,6 @@ impl Directory {
         {
             directory.insert(key, record);
         }
-        directory.index();
         directory
     }
 
@@ -165,12 +175,8 @@ impl Directory {
         let Some(name) = change.key.strip_prefix(&User::key("")) else { return false };
         match &change.record {
             Some(record) => self.insert(&change.key, record),
-            None => {
-                self.users.remove(name);
-                self.revisions.remove(name);
-            }
+            None => self.remove(name),
         }
-        self.index();
         true
     }
 
@@ -178,6 +184,8 @@ impl Directory {
         let name = key.strip_prefix(&User::key("")).unwrap_or_default();
         match serde_json::from_slice::<User>(&record.value) {
             Ok(user) if user.name == name => {
+                self.remove(name);
+                self.index(&user);
                 self.revisions.insert(user.name.clone(), record.revision);
                 self.users.insert(user.name.clone(), user);
             }
@@ -187,14 +195,27 @@ impl Directory {
         }
     }
 
-    fn index(&mut self) {
-        self.extensions.clear();
-        self.folded.clear();
-        for user in self.users.values() {
-            self.folded.entry(user.name.to_ascii_lowercase()).or_insert_with(|| user.name.clone());
-            for extension in user.extension.iter().chain(&user.rules.private_number) {
-                self.extensions.entry(extension.clone()).or_insert_with(|| user.name.clone());
+    fn index(&mut self, user: &User) {
+        self.folded.entry(user.name.to_ascii_lowercase()).or_default().insert(user.name.clone());
+        for extension in user.numbers() {
+            self.extensions.entry(extension.clone()).or_default().insert(user.name.clone());
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.revisions.remove(name);
+        let Some(user) = self.users.remove(name) else { return };
+        let forget = |index: &mut Index, key: &str| {
+            if let Some(names) = index.get_mut(key) {
+                names.remove(name);
+                if names.is_empty() {
+                    index.remove(key);
+                }
             }
+        };
+        forget(&mut self.folded, &user.name.to_ascii_lowercase());
+        for extension in user.numbers() {
+            forget(&mut self.extensions, extension);
         }
     }
 
@@ -215,13 +236,13 @@ impl Directory {
         let name = percent_decode_str(bare).decode_utf8().ok()?;
         self.users
             .get(&*name)
-            .or_else(|| self.users.get(self.extensions.get(&*name)?))
-            .or_else(|| self.users.get(self.folded.get(&name.to_ascii_lowercase())?))
+            .or_else(|| self.users.get(first(&self.extensions, &name)?))
+            .or_else(|| self.users.get(first(&self.folded, &name.to_ascii_lowercase())?))
     }
 
     /// Whose a digest user name is: a name or an extension. Case counts, as the hash covers it.
     pub fn login(&self, username: &str) -> Option<&User> {
-        self.users.get(username).or_else(|| self.users.get(self.extensions.get(username)?))
+        self.users.get(username).or_else(|| self.users.get(first(&self.extensions, username)?))
     }
 
     /// The members of a pickup group, by name.
