@@ -127,6 +127,8 @@ pub struct Phone {
     pub on_ring: OnRing,
     /// The codecs it has, as payload types of `m=audio`.
     pub codecs: &'static str,
+    /// Whom it calls itself in From; none: its user.
+    pub from: Option<String>,
     /// What it answers to a re-INVITE instead of 200; consumed from the front.
     pub refuse_reinvites: Vec<Status>,
     /// It never answers a re-INVITE.
@@ -205,6 +207,7 @@ impl Phone {
             seen_as: SocketAddr::from(([10, 0, 0, number], 5060)),
             on_ring: OnRing::Ring,
             codecs: "0 8 101",
+            from: None,
             refuse_reinvites: Vec::new(),
             ignore_reinvites: false,
             challenge: false,

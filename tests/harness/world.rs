@@ -154,6 +154,8 @@ pub struct World {
     pub streams: BTreeMap<(usize, u64), Stream>,
     /// Pairs of hosts that do not hear each other.
     pub cut_links: BTreeSet<(usize, usize)>,
+    /// How much the hosts have said to each other.
+    pub linked: usize,
     /// Hosts that do not reach the store, and since when.
     storeless: BTreeMap<usize, Instant>,
     /// What the host sent to where no phone is.
@@ -242,6 +244,7 @@ impl World {
             network: Network::default(),
             streams: BTreeMap::new(),
             cut_links: BTreeSet::new(),
+            linked: 0,
             storeless: BTreeMap::new(),
             strays: Vec::new(),
             record: false,

@@ -29,6 +29,9 @@ pub enum Frame {
     Send {
         /// Where; as the receiver sees it, so without an edge.
         flow: Flow,
+        /// Whether who is there has proved to the sender who they are.
+        #[serde(default)]
+        known: bool,
         /// The message.
         #[serde(skip)]
         bytes: Bytes,
@@ -58,6 +61,9 @@ pub enum Frame {
         id: u64,
         /// JSON, or a refusal.
         answer: Result<serde_json::Value, Refused>,
+        /// Whether another part of it follows: a long list comes in several.
+        #[serde(default)]
+        more: bool,
     },
     /// From whoever serves one pool to whoever serves another, or the same.
     Between {
@@ -163,13 +169,14 @@ mod tests {
         let name = |name: &str| HostName::new(name).unwrap();
         vec![
             Frame::Arrived { flow, tried: vec![name("fe3")], bytes: bytes.clone() },
-            Frame::Send { flow: Flow { edge: None, ..flow }, bytes: bytes.clone() },
+            Frame::Send { flow: Flow { edge: None, ..flow }, known: true, bytes: bytes.clone() },
             Frame::Unsent { flow, reason: "refused".into() },
             Frame::Closed { connection: ConnectionId(7) },
             Frame::Question { id: 9, what: Request::Hangup { call: 7 } },
             Frame::Answer {
                 id: 9,
                 answer: Err(Refused { status: 404, code: None, text: "no call 7".into() }),
+                more: false,
             },
             Frame::Between { from: name("east"), to: name("west"), passed_on: false, bytes },
         ]
@@ -199,6 +206,7 @@ mod tests {
         assert!(matches!(Frame::read(&mut odd), Err(FrameError::Unreadable(_))));
         let huge = Frame::Send {
             flow: Flow::to_pool(HostName::new("a").unwrap()),
+            known: false,
             bytes: vec![0; FRAME_MAX].into(),
         };
         assert!(matches!(huge.write(&mut BytesMut::new()), Err(FrameError::TooLong(_))));

@@ -40,8 +40,8 @@ pub struct Seat {
 pub struct Seats {
     own: HostName,
     hosts: BTreeMap<HostName, HostRecord>,
-    /// By pool, with the revision of the seat's record.
-    seats: BTreeMap<String, (Seat, u64)>,
+    /// By pool, with the revision of the seat's record. A seat that cannot be read is vacant.
+    seats: BTreeMap<String, (Option<Seat>, u64)>,
 }
 
 impl Seats {
@@ -77,7 +77,7 @@ impl Seats {
                 let seat = change
                     .record
                     .as_ref()
-                    .and_then(|record| Some((serde_json::from_slice(&record.value).ok()?, record.revision)));
+                    .map(|record| (serde_json::from_slice(&record.value).ok(), record.revision));
                 match seat {
                     // What this host has written it knows before the watch tells it.
                     Some((_, revision))
@@ -124,13 +124,13 @@ impl Seats {
 
     /// Who serves a pool: the holder of its seat, if that lives.
     pub fn holder(&self, pool: &str) -> Option<HostName> {
-        let (seat, _) = self.seats.get(pool)?;
+        let seat = self.seats.get(pool)?.0.as_ref()?;
         (self.hosts.get(&seat.host)?.life == seat.life).then_some(seat.host)
     }
 
     /// Who was last known to hold a seat, alive or not.
     pub fn last_holder(&self, pool: &str) -> Option<HostName> {
-        self.seats.get(pool).map(|(seat, _)| seat.host)
+        Some(self.seats.get(pool)?.0.as_ref()?.host)
     }
 
     /// The living hosts of a pool, in the order in which they are to take its seat.
@@ -145,7 +145,8 @@ impl Seats {
         let mut expect = vec![(host_key(to.as_str()), Expect::Revision(life))];
         match self.seats.get(pool) {
             None => expect.push((seat_key(pool), Expect::Absent)),
-            Some((seat, revision)) => {
+            Some((None, revision)) => expect.push((seat_key(pool), Expect::Revision(*revision))),
+            Some((Some(seat), revision)) => {
                 expect.push((seat_key(pool), Expect::Revision(*revision)));
                 let holder = self.hosts.get(&seat.host).map(|host| host.life);
                 let lives = holder == Some(seat.life);
@@ -159,11 +160,13 @@ impl Seats {
             }
         }
         let (epoch, revision) = epoch;
+        // What matters is that it is written; whoever has put a number there by hand may have put any.
+        let next = epoch.checked_add(1).unwrap_or(1);
         expect.push((epoch_key(pool), revision.map_or(Expect::Absent, Expect::Revision)));
         let seat = serde_json::to_vec(&Seat { host: to, life }).unwrap_or_default();
         let operations = vec![
             Operation::Put { key: seat_key(pool), value: seat.into() },
-            Operation::Put { key: epoch_key(pool), value: (epoch + 1).to_string().into() },
+            Operation::Put { key: epoch_key(pool), value: next.to_string().into() },
         ];
         Some(Transaction { expect, operations, ..Transaction::default() })
     }
@@ -241,6 +244,26 @@ mod tests {
             matches!(store.apply(&late), Ok(Outcome::Conflict { .. })),
             "what made it vacant has changed"
         );
+    }
+
+    /// Whoever has put something else there by hand.
+    #[test]
+    fn a_seat_and_an_epoch_that_cannot_be_read_are_written_anew() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        assert!(take(&store, "fe1"));
+        let garbage = |key: String, value: &str| Operation::Put { key, value: value.to_owned().into() };
+        let operations = vec![garbage(seat_key("east"), "{"), garbage(epoch_key("east"), "[]")];
+        store.apply(&Transaction { operations, ..Transaction::default() }).unwrap();
+        assert_eq!(seen_by(&store, "fe1").holder("east"), None);
+        let revision = store.snapshot(ROOT).records[&epoch_key("east")].revision;
+        let mut fence = crate::store::Fence::new("fe1");
+        fence.load(&store.snapshot(ROOT));
+        assert_eq!(fence.epoch_record("east").1, Some(revision));
+        let pass = seen_by(&store, "fe1").pass("east", name("fe1"), fence.epoch_record("east")).unwrap();
+        assert!(matches!(store.apply(&pass), Ok(Outcome::Committed { .. })));
+        assert_eq!(seen_by(&store, "fe1").holder("east"), Some(name("fe1")));
+        assert_eq!(epoch(&store, "east").0, 1);
     }
 
     #[test]

@@ -264,7 +264,9 @@ impl Core {
     /// Whether the flow is at a socket of another host that is gone: what that one told the phone of where it can be reached
     /// is true no more.
     pub fn is_stranded(&self, flow: &Flow) -> bool {
-        flow.edge.is_some_and(|edge| self.identity.gone.contains(&edge))
+        // A pool may have the name of a host.
+        let edge = flow.edge.filter(|_| flow.protocol != Protocol::Cluster);
+        edge.is_some_and(|edge| self.identity.gone.contains(&edge))
     }
 
     /// Our Contact on this flow. `user` is opaque to the peer.

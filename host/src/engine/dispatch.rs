@@ -137,12 +137,12 @@ impl Engine {
                 }
             }
             Method::Subscribe => self.on_subscribe(server, request, flow),
-            Method::Publish => self.core.reply(server, request, Status::BAD_EVENT, None),
+            Method::Publish => self.core.reply_once(server, request, Status::BAD_EVENT, None),
             Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Notify => {
-                self.core.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+                self.core.reply_once(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             }
             Method::Ack | Method::Cancel => {}
-            Method::Other(_) => self.core.reply(server, request, Status::NOT_IMPLEMENTED, None),
+            Method::Other(_) => self.core.reply_once(server, request, Status::NOT_IMPLEMENTED, None),
         }
     }
 
@@ -172,7 +172,7 @@ impl Engine {
             } else if request.method() == Method::Options {
                 self.on_options(server, request);
             } else {
-                self.core.reply(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+                self.core.reply_once(server, request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             }
             return;
         };

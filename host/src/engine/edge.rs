@@ -6,12 +6,16 @@
 //! whoever holds the seat it came with. A response belongs to the host that made its branch, a CANCEL to the one that has its
 //! INVITE.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
+use super::admission::Admitted;
 use super::{Engine, Output};
 use crate::admin::Refused;
 use crate::cluster::{Frame, Mark};
 use crate::net::{Flow, HostName, Protocol};
+use crate::sip::header::Auth;
 use crate::sip::{Message, Method, Name, NameAddr, Uri};
 
 /// Hosts that may have a message one after the other, before nobody knows what it is about.
@@ -40,6 +44,8 @@ impl Engine {
         };
         match self.place_of(&message, &flow, &tried) {
             Place::Here => self.core.tx.receive_message(now, flow, message),
+            // Requests have been looked at already. A response of nobody knows whom costs other hosts more than a look.
+            Place::At(_) if tried.is_empty() && !message.is_request() && !self.is_welcome(flow.remote) => {}
             Place::At(host) => {
                 tried.push(own);
                 let flow = Flow { edge: Some(flow.edge.unwrap_or(own)), ..flow };
@@ -51,6 +57,12 @@ impl Engine {
                 self.core.tx.unserved(flow, &bytes);
             }
         }
+    }
+
+    /// Whether one more message from there is taken.
+    fn is_welcome(&mut self, from: SocketAddr) -> bool {
+        self.config.trunk_of(from.ip()).is_some()
+            || self.admission.admit(self.core.now.instant, from) == Admitted::Yes
     }
 
     fn place_of(&self, message: &Message, flow: &Flow, tried: &[HostName]) -> Place {
@@ -126,10 +138,18 @@ impl Engine {
         if from_trunk {
             return addressed().unwrap_or_else(own);
         }
-        let sender = if request.method() == Method::Register { request.to() } else { request.from() };
-        let sender = NameAddr::parse(sender).ok();
-        let sender = sender.and_then(|sender| self.pool_of_user(&sender.uri));
-        sender.unwrap_or_else(own)
+        let registers = request.method() == Method::Register;
+        // From says whatever its sender likes, "anonymous" perhaps; whose password it is decides who it is.
+        let login = if registers { None } else { self.pool_of_login(request) };
+        let sender = NameAddr::parse(if registers { request.to() } else { request.from() }).ok();
+        let sender = || sender.and_then(|sender| self.pool_of_user(&sender.uri));
+        login.or_else(sender).unwrap_or_else(own)
+    }
+
+    /// The pool of the user whose password a request claims to have.
+    fn pool_of_login(&self, request: &Message) -> Option<String> {
+        let login = Auth::parse(request.get(Name::Authorization)?).ok()?.get("username")?;
+        self.directory.login(&login).map(|user| user.pool.clone())
     }
 
     fn pool_of_user(&self, uri: &Uri) -> Option<String> {
@@ -169,7 +189,7 @@ impl Engine {
             }
             Frame::Question { id, .. } => {
                 let text = format!("{to} cannot be reached");
-                self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }));
+                self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }), false);
             }
             // What came over a stream is not said again by itself.
             Frame::Arrived { flow, bytes, .. } if flow.protocol.is_reliable() => {
@@ -186,15 +206,15 @@ impl Engine {
 
     /// Another host says something.
     pub(super) fn linked(&mut self, from: HostName, frame: Frame) {
-        let Some(own) = self.cluster.as_ref().map(|cluster| cluster.seats.own()) else { return };
+        if self.cluster.is_none() {
+            return;
+        }
         match frame {
             Frame::Arrived { flow, tried, bytes } => {
-                let edge = Some(flow.edge.unwrap_or(from)).filter(|edge| *edge != own);
-                self.deal(Flow { edge, ..flow }, tried, bytes);
+                self.deal(Flow { edge: Some(flow.edge.unwrap_or(from)), ..flow }, tried, bytes);
             }
-            Frame::Send { flow, bytes } => {
-                // Whoever is sent anything but a challenge has proved something to the host that serves it.
-                if !bytes.starts_with(b"SIP/2.0 4") {
+            Frame::Send { flow, known, bytes } => {
+                if known {
                     self.admission.vouch(self.core.now.instant, flow.remote);
                 }
                 self.core.emit(Output::Send { flow: Flow { edge: None, ..flow }, bytes });
@@ -203,7 +223,7 @@ impl Engine {
                 self.core.tx.send_failed(self.core.now, Flow { edge: Some(from), ..flow });
             }
             Frame::Question { id, what } => self.questioned(from, id, what),
-            Frame::Answer { id, answer } => self.answered_elsewhere(id, answer),
+            Frame::Answer { id, answer, more } => self.answered_elsewhere(id, answer, more),
             Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
             Frame::Between { from: pool, to, passed_on, bytes } => {
                 let flow = Flow::to_pool(pool);
@@ -246,8 +266,9 @@ impl Engine {
         if edge == cluster.seats.own() {
             return Some(Output::Send { flow, bytes });
         }
+        let known = self.admission.is_known(self.core.now.instant, flow.remote);
         match cluster.seats.link_of(edge) {
-            Some(at) => Some(Output::Link { to: edge, at, frame: Frame::Send { flow, bytes } }),
+            Some(at) => Some(Output::Link { to: edge, at, frame: Frame::Send { flow, known, bytes } }),
             // The socket is gone. Perhaps the phone can be reached from here.
             None => {
                 let flow = self.core.flow_to(flow.protocol, flow.remote)?;

@@ -16,6 +16,10 @@ use crate::net::HostName;
 
 /// How long others may take to say what they have.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What is handed on and not answered yet; beyond that the oldest is given up. Whoever asked waits a minute at most.
+const HANDED_ON_MAX: usize = 1_024;
+/// A list is told in parts of about so many bytes: a frame has a limit, and calls go the same way.
+const PART: usize = 128 * 1024;
 /// Requests on behalf of other hosts have ids from here on.
 const FOREIGN: u64 = 1 << 63;
 
@@ -45,8 +49,15 @@ impl Engine {
         }
         if let Some(host) = self.host_concerned(what) {
             let id = self.core.fresh_id();
+            let mut over = None;
             if let Some(cluster) = &mut self.cluster {
-                cluster.elsewhere.handed_on.insert(id, (request, host));
+                let handed_on = &mut cluster.elsewhere.handed_on;
+                over = handed_on.keys().next().copied().filter(|_| handed_on.len() >= HANDED_ON_MAX);
+                handed_on.insert(id, (request, host));
+            }
+            if let Some(oldest) = over {
+                let text = "too much is asked of other hosts".to_owned();
+                self.answered_elsewhere(oldest, Err(Refused { status: 503, code: None, text }), false);
             }
             self.link(host, Frame::Question { id, what: what.clone() });
             return true;
@@ -115,7 +126,13 @@ impl Engine {
             cluster.elsewhere.from_others.insert(request, (from, id));
         }
         match self.own_rows(&what) {
-            Some(rows) => self.core.emit(Output::Admin { request, answer: Ok(Value::Array(rows)) }),
+            Some(mut rows) => {
+                // Of others' users this host knows no more than whoever asks.
+                if matches!(what, Request::Users) {
+                    rows.retain(|row| row.get("host").is_some());
+                }
+                self.core.emit(Output::Admin { request, answer: Ok(Value::Array(rows)) });
+            }
             None => self.administer(request, what),
         }
     }
@@ -129,11 +146,22 @@ impl Engine {
         let asked = self.cluster.as_mut().and_then(|cluster| cluster.elsewhere.from_others.remove(&request));
         let Some((to, id)) = asked else { return Some(Output::Admin { request, answer }) };
         let at = self.cluster.as_ref()?.seats.link_of(to)?;
-        Some(Output::Link { to, at, frame: Frame::Answer { id, answer } })
+        let said = |answer, more| Output::Link { to, at, frame: Frame::Answer { id, answer, more } };
+        let answer = match answer {
+            Ok(Value::Array(rows)) => rows,
+            other => return Some(said(other, false)),
+        };
+        let mut parts = in_parts(answer).into_iter().peekable();
+        let first = parts.next().unwrap_or_default();
+        let first = said(Ok(Value::Array(first)), parts.peek().is_some());
+        while let Some(part) = parts.next() {
+            self.core.emit(said(Ok(Value::Array(part)), parts.peek().is_some()));
+        }
+        Some(first)
     }
 
-    /// Another host has answered, or could not be asked.
-    pub(super) fn answered_elsewhere(&mut self, id: u64, answer: Result<Value, Refused>) {
+    /// Another host has answered, perhaps with `more` to come, or could not be asked.
+    pub(super) fn answered_elsewhere(&mut self, id: u64, answer: Result<Value, Refused>, more: bool) {
         let Some(cluster) = &mut self.cluster else { return };
         if let Some((request, _)) = cluster.elsewhere.handed_on.remove(&id) {
             self.core.emit(Output::Admin { request, answer });
@@ -143,7 +171,9 @@ impl Engine {
             cluster.elsewhere.gathering.iter_mut().find(|(_, gathering)| gathering.missing.contains_key(&id));
         let Some((&request, gathering)) = gathering else { return };
         if let Ok(Value::Array(rows)) = answer {
-            gathering.missing.remove(&id);
+            if !more {
+                gathering.missing.remove(&id);
+            }
             gathering.rows.extend(rows);
         }
         self.gathered(request, false);
@@ -161,7 +191,7 @@ impl Engine {
             .collect();
         for id in ids {
             let text = format!("{host} is gone, which had it");
-            self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }));
+            self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }), false);
         }
     }
 
@@ -184,6 +214,24 @@ impl Engine {
         };
         self.core.emit(Output::Admin { request, answer: Ok(Value::Array(rows)) });
     }
+}
+
+/// The rows, in order, so many together as fit into a part.
+fn in_parts(rows: Vec<Value>) -> Vec<Vec<Value>> {
+    let mut parts: Vec<Vec<Value>> = Vec::new();
+    let mut room = 0;
+    for row in rows {
+        let length = row.to_string().len();
+        if length > room || parts.is_empty() {
+            parts.push(Vec::new());
+            room = PART;
+        }
+        room = room.saturating_sub(length);
+        if let Some(part) = parts.last_mut() {
+            part.push(row);
+        }
+    }
+    parts
 }
 
 /// Each user once: as the host has it that serves its pool.

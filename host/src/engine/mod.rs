@@ -68,12 +68,13 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::net::{Flow, HostName, Listener};
 use crate::notifier::Notifier;
-use crate::orbit::{Orbits, Whose};
+use crate::orbit::{Orbits, RangeFault, Whose};
 use crate::plugin::{InstanceId, Plugins, Waiter};
 use crate::policy::{Bundle, Diagnostic, Policies};
 use crate::registrar::{Authenticator, Registrar, RegistrarConfig};
 use crate::sip::Transactions;
 use crate::store::Snapshot;
+use crate::store::keys::range_key;
 use crate::time::{Instant, Now};
 
 /// What an engine is made from.
@@ -181,7 +182,12 @@ impl Engine {
         let tx = Transactions::new(ChaCha12Rng::from_rng(&mut rng)).with_mark(&mark);
         let mut orbits = Orbits::new(&config.host.name, ChaCha12Rng::from_rng(&mut rng));
         orbits.set_emergency(config.sip.emergency.iter().map(String::as_str));
-        if let Some(error) = orbits.load(&snapshot).into_iter().next() {
+        // A record that cannot be read keeps no host from starting: a later version may have written it.
+        let (damaged, wrong): (Vec<_>, Vec<_>) = orbits
+            .load(&snapshot)
+            .into_iter()
+            .partition(|error| matches!(error.fault, RangeFault::Damaged { .. }));
+        if let Some(error) = wrong.first() {
             return Err(StartError::Ranges(error.to_string()));
         }
         let limits = &config.sip.limits;
@@ -245,6 +251,9 @@ impl Engine {
             draining: false,
         };
         engine.learn_names();
+        for error in damaged {
+            engine.bad_range(&range_key(&error.range), &error);
+        }
         if clustered {
             engine.borrow_policies(&snapshot);
             engine.meet_hosts();

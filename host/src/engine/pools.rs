@@ -74,14 +74,19 @@ impl Engine {
             return Some(refusal);
         }
         // A pool that is away has its orbits with it (RES-21); calls that wait there can be fetched.
-        let number = reserve.number.as_deref()?;
-        let pool = self.orbits.ranges().find(number)?.pool();
+        let number = reserve.number.as_deref();
+        let pool = match number {
+            Some(number) => self.orbits.ranges().find(number)?.pool(),
+            None => &reserve.pool,
+        };
         if !self.serves(pool) {
             // Nobody would look for the call there: neither who serves that pool, nor who takes its seat.
+            let what = number.unwrap_or("the orbit");
             let text =
-                format!("{number} belongs to pool {pool}, and this call is served by another pool's host");
+                format!("{what} belongs to pool {pool}, and this call is served by another pool's host");
             return Some(Refusal::new(Code::NOT_ALLOWED, text));
         }
+        let number = number?;
         let phase = self.phase_of(pool);
         (phase != Phase::Active).then(|| {
             Refusal::new(Code::POOL_OUT, format!("{number} belongs to pool {pool}, which is {phase}"))

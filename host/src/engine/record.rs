@@ -10,7 +10,7 @@ use super::{AdminId, Engine, Output, StoreId};
 use crate::admin::Refused;
 use crate::call::{Done, Failed, LegFacts, Origin};
 use crate::media::Playlist;
-use crate::orbit::{RestoredCall, Whose};
+use crate::orbit::{RangeError, RestoredCall, Whose};
 use crate::pool::Proposal;
 use crate::store::{
     Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
@@ -148,9 +148,14 @@ impl Engine {
     /// A record has changed that has to do with orbits.
     pub(super) fn orbits_changed(&mut self, change: &Change) {
         if let Err(error) = self.orbits.apply(self.core.now, change) {
-            let detail = serde_json::json!({ "key": change.key, "error": error.to_string() });
-            self.core.event("store.bad_range", None, None, detail);
+            self.bad_range(&change.key, &error);
         }
+    }
+
+    /// A range's record cannot be used: what was known of it stays.
+    pub(super) fn bad_range(&mut self, key: &str, error: &RangeError) {
+        let detail = serde_json::json!({ "key": key, "error": error.to_string() });
+        self.core.event("store.bad_range", None, None, detail);
     }
 
     /// Takes every recorded parked call up again: 200 parks it as before, 481 or 408 frees its orbit (design.md §4).

@@ -50,8 +50,8 @@ pub(super) struct Clustered {
     handed_on: BTreeSet<String>,
     /// Since when a seat has been seen vacant.
     vacant: BTreeMap<String, Instant>,
-    /// Epochs that others have raised, of pools this host has not left yet.
-    held_back: BTreeMap<String, Change>,
+    /// Epochs that others have raised, of pools this host has not left yet, and since when that is known.
+    held_back: BTreeMap<String, (Instant, Change)>,
     /// Something about hosts or seats is new.
     pub(super) changed: bool,
     /// Questions of the administrative interface between hosts.
@@ -142,11 +142,33 @@ impl Engine {
     /// written under that epoch, so nobody here learns of it before the seat is left.
     pub(super) fn is_epoch_of_served(&mut self, change: &Change) -> bool {
         let Some(Key::Epoch(pool)) = Key::parse(&change.key) else { return false };
-        let served = self.cluster.is_some() && self.serves(&pool);
-        if let Some(cluster) = self.cluster.as_mut().filter(|_| served) {
-            cluster.held_back.insert(pool, change.clone());
+        let now = self.core.now.instant;
+        // Whoever takes a seat writes an epoch: one that is removed was removed by hand.
+        let raised = self.cluster.is_some() && self.serves(&pool) && change.record.is_some();
+        if let Some(cluster) = self.cluster.as_mut().filter(|_| raised) {
+            cluster.held_back.insert(pool, (now, change.clone()));
         }
-        served
+        raised
+    }
+
+    /// Takes over epochs that were raised without a seat that went with them: by hand. A seat comes in the same moment.
+    fn own_up(&mut self) {
+        let now = self.core.now.instant;
+        let Some(cluster) = &mut self.cluster else { return };
+        let by_hand = |pool: &String, since: Instant| {
+            now >= since + AGAIN && cluster.seats.last_holder(pool) == Some(cluster.seats.own())
+        };
+        let pools: Vec<String> = (cluster.held_back.iter())
+            .filter(|(pool, (since, _))| by_hand(pool, *since))
+            .map(|(pool, _)| pool.clone())
+            .collect();
+        for pool in pools {
+            if let Some((_, change)) =
+                self.cluster.as_mut().and_then(|cluster| cluster.held_back.remove(&pool))
+            {
+                self.orbits_changed(&change);
+            }
+        }
     }
 
     /// A record has changed: perhaps one that says who lives or who serves whom.
@@ -177,6 +199,7 @@ impl Engine {
 
     /// Takes the seats that are vacant and this host's to take, and gives up what others have taken.
     pub(super) fn look_at_seats(&mut self) {
+        self.own_up();
         let now = self.core.now.instant;
         let Some(cluster) = &mut self.cluster else { return };
         let own = cluster.seats.own();
@@ -184,7 +207,7 @@ impl Engine {
             .filter(|pool| cluster.seats.last_holder(pool).is_some_and(|holder| holder != own))
             .cloned()
             .collect();
-        let mut wake = None;
+        let mut wake = cluster.held_back.values().map(|(since, _)| *since + AGAIN).min();
         let (mut take, mut pass, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for pool in cluster.pools.names().map(str::to_owned).collect::<Vec<_>>() {
             let pool = &pool;
@@ -335,7 +358,7 @@ impl Engine {
         let by = cluster.seats.last_holder(pool);
         let epoch = cluster.held_back.remove(pool);
         self.put_down_pool(pool);
-        if let Some(epoch) = epoch {
+        if let Some((_, epoch)) = epoch {
             self.orbits_changed(&epoch);
         }
         let detail = serde_json::json!({ "pool": pool, "to": by });

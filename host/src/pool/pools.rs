@@ -167,14 +167,14 @@ impl Pools {
         match Key::parse(&change.key)? {
             Key::Pool(name) => {
                 self.codes.entry(Code::of(&name)).or_insert_with(|| name.clone());
-                let known = self.known.entry(name).or_default();
+                let known = self.known.entry(name.clone()).or_default();
                 // What this host has written it knows before the watch tells it.
                 if record.is_some_and(|record| known.revision.is_some_and(|known| known > record.revision)) {
                     return None;
                 }
                 // A pool whose record is taken away is what it was, and can be written again.
                 known.revision = record.map(|record| record.revision);
-                let after = read::<PoolRecord>(record?)?;
+                let after = read::<PoolRecord>(record?).filter(|after| after.name == name)?;
                 let before = std::mem::replace(&mut known.record, after);
                 let after = known.record.clone();
                 self.pair_off();

@@ -44,7 +44,11 @@ fn a_call_id_without_its_tags_reaches_no_call() {
             assert_eq!(statuses(&world, from), [481], "{method} {tags:?}");
         }
     }
+    assert!(world.alive().get("servers").is_none_or(|servers| *servers < 5), "{:?}", world.alive());
     world.run_for(SECOND * 3);
+    for serial in 1..=serial {
+        assert_eq!(statuses(&world, stranger(serial as u8)), [481], "once: the address may be forged");
+    }
     assert!(world.phones[alice].call(a).up && world.phones[bob].call(b).up);
 }
 

@@ -4,6 +4,8 @@ mod admin;
 mod death;
 mod fenced;
 mod pools;
+mod store;
+mod strangers;
 
 use std::time::Duration;
 

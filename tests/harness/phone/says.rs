@@ -36,9 +36,10 @@ impl Phone {
     /// Calls `uri`, with more headers if given.
     pub fn invite(&mut self, uri: &str, headers: &[(Name, &str)], offer: bool) -> CallId {
         let (tag, call) = (self.fresh(), self.fresh());
+        let from = self.from.clone().unwrap_or_else(|| format!("<sip:{}@{}>", self.user, self.domain));
         let mut draft = Draft::request(Method::Invite, uri);
         draft
-            .add(Name::From, format!("<sip:{}@{}>;tag={}{tag}", self.user, self.domain, self.name))
+            .add(Name::From, format!("{from};tag={}{tag}", self.name))
             .add(Name::To, format!("<{uri}>"))
             .add(Name::CallId, format!("{call}@{}", self.name))
             .add(Name::CSeq, "1 INVITE")

@@ -77,11 +77,13 @@ impl World {
                     self.for_host(StoreDoes::SOON, host, Input::Read { request, result });
                 }
                 Output::Link { to, frame, .. } => {
+                    self.linked += 1;
                     let there = self.hosts.iter().position(|other| other.name == to.as_str());
                     let cut = |there: usize| {
                         self.cut_links.contains(&(host, there)) || self.cut_links.contains(&(there, host))
                     };
-                    match there.filter(|there| self.hosts[*there].engine.is_some() && !cut(*there)) {
+                    let fits = frame.write(&mut bytes::BytesMut::new()).is_ok();
+                    match there.filter(|there| fits && self.hosts[*there].engine.is_some() && !cut(*there)) {
                         Some(there) => {
                             let from = HostName::new(self.hosts[host].name).unwrap();
                             self.for_host(StoreDoes::SOON, there, Input::Link { from, frame });

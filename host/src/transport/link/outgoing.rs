@@ -62,8 +62,8 @@ fn weight(frame: &Frame) -> usize {
             }
             Frame::Unsent { reason, .. } => reason.len(),
             Frame::Closed { .. } | Frame::Question { .. } => 0,
-            // A list, mostly; how long it is shows only when it is written.
-            Frame::Answer { .. } => 64 * 1024,
+            // A part of a list, mostly; how long it is shows only when it is written.
+            Frame::Answer { .. } => 128 * 1024,
         }
 }
 

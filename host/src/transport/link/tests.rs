@@ -142,7 +142,7 @@ fn frame_of(number: usize, length: usize) -> Frame {
     let flow = Flow { protocol: Protocol::Udp, local: remote, remote, connection: None, edge: None };
     let mut bytes = vec![b'.'; length];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
-    Frame::Send { flow, bytes: Bytes::from(bytes) }
+    Frame::Send { flow, known: true, bytes: Bytes::from(bytes) }
 }
 
 fn numbers(inputs: &[Frame]) -> Vec<usize> {
