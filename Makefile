@@ -10,7 +10,7 @@ BUILD_NEEDS = gcc+libc6-dev:cc
 FEATURES ?=
 ETCD_NEEDS = protobuf-compiler+libprotobuf-dev:protoc
 # Real phones, a traffic generator, and ears: see tests/.
-TEST_NEEDS = etcd-server:etcd sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon sox:sox tshark:tshark
+TEST_NEEDS = etcd-server:etcd sip-tester:sipp baresip-core:baresip linphone-cli:linphone-daemon sox:sox tshark:tshark nodejs:node
 
 .DEFAULT_GOAL := help
 # Steps build on each other, and cargo uses all cores anyway.

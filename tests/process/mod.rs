@@ -23,6 +23,8 @@ mod drain;
 mod drill;
 mod lamps;
 mod logging;
+#[cfg(feature = "etcd")]
+mod panel;
 mod parks;
 mod pickups;
 mod policies;

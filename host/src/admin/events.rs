@@ -122,5 +122,6 @@ async fn snapshot(engine: &AdminHandle) -> Result<Value, Refused> {
         "orbits": engine.ask(Request::Ranges).await?,
         "occupants": engine.ask(Request::Occupants).await?,
         "users": engine.ask(Request::Users).await?,
+        "pools": engine.ask(Request::Pools).await?,
     }))
 }

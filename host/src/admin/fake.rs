@@ -95,7 +95,8 @@ fn answer(request: &Request) -> Result<Value, Refused> {
         }
         Request::Pools => Ok(json!([{
             "name": "east", "fqdn": "east.example.test", "backup": "west", "phase": "failed_over",
-            "since": 32_503_680_000_000_u64, "epoch": 7, "served_by": "fw1", "serving": "west", "parked": 0,
+            "since": 32_503_680_000_000_u64, "epoch": 7, "served_by": "fw1", "last_served_by": "fw1", "serving": "west", "parked": 0,
+            "replaced_by": null, "upcoming": {"what": "failback", "at": 5},
             "hosts": [{"name": "fe1", "drained": true}], "moved": ["east-groups"],
             "journal": {"procedure": "failover", "planned": false, "asked_by": "ana", "runner": "fw1",
                 "began": 32_503_679_000_000_u64, "ended": 32_503_680_000_000_u64, "steps": [

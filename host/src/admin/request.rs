@@ -92,7 +92,7 @@ pub enum Request {
         password: Option<Secret>,
     },
     /// All pools: `[{name, fqdn, backup, phase, since, epoch, served_by, serving, hosts: [{name, drained}], parked, journal,
-    /// moved, replaced_by}]`.
+    /// moved, replaced_by, last_served_by, upcoming: {what, at}}]`.
     Pools,
     /// Begins a failover or failback. Answer: `{pool, procedure, dry_run, steps: [{name, does}]}`.
     MovePool {

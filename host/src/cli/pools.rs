@@ -72,6 +72,19 @@ fn phase(pool: &Value) -> String {
     if by.is_empty() { text(&pool["phase"]) } else { format!("replaced by {by}") }
 }
 
+/// What time alone brings about: `counts as lost in 4m 12s`.
+fn upcoming(pool: &Value) -> String {
+    let what = match pool["upcoming"]["what"].as_str() {
+        Some("lost") => "counts as lost",
+        Some("back") => "counts as back",
+        Some("failover") => "fails over by its policy",
+        Some("failback") => "goes home by its policy",
+        Some("drained") => "parked calls are ended",
+        _ => return String::new(),
+    };
+    format!("{what} in {}", between(Some(now_ms()), pool["upcoming"]["at"].as_u64()))
+}
+
 /// `fe1, fe2 (drained)`.
 fn hosts(pool: &Value) -> String {
     let host = |host: &Value| {
@@ -89,6 +102,7 @@ fn show(pool: &Value, out: &mut dyn Write) -> Done {
         ("backup", text(&pool["backup"])),
         ("phase", phase(pool)),
         ("for", since),
+        ("next", upcoming(pool)),
         ("epoch", text(&pool["epoch"])),
         ("served by", served_by(pool)),
         ("parks in orbits of", text(&pool["serving"])),

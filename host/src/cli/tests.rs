@@ -358,6 +358,7 @@ fn pools_are_listed_shown_and_moved() {
         backup              west
         phase               failed_over
         for                 0s
+        next                goes home by its policy in 0s
         epoch               7
         served by           fw1
         parks in orbits of  west

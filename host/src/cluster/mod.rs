@@ -12,4 +12,4 @@ mod seats;
 
 pub use frame::{FRAME_MAX, Frame, FrameError};
 pub use mark::{Code, Mark};
-pub use seats::{HostRecord, Seat, Seats};
+pub use seats::{HostRecord, Met, Seat, Seats};

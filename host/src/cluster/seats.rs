@@ -26,6 +26,17 @@ pub struct HostRecord {
     code: Code,
 }
 
+/// A host that was met, or lost, or that began a new life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Met {
+    /// Which.
+    pub host: HostName,
+    /// Whether an earlier life of it is over by this.
+    pub was_there: bool,
+    /// Whether it lives now.
+    pub is_there: bool,
+}
+
 /// Who serves a pool, as `pool/NAME/seat` says it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Seat {
@@ -57,8 +68,8 @@ impl Seats {
         }
     }
 
-    /// Follows a change of the store. The host that is gone by it, if one is, or that lives anew.
-    pub fn apply(&mut self, change: &Change) -> Option<HostName> {
+    /// Follows a change of the store. The host it is about, if one is gone by it, or lives, or lives anew.
+    pub fn apply(&mut self, change: &Change) -> Option<Met> {
         match Key::parse(&change.key)? {
             Key::Host(name) => {
                 let name = HostName::new(&name)?;
@@ -71,7 +82,13 @@ impl Seats {
                     ),
                     _ => self.hosts.remove(&name),
                 };
-                before.map(|_| name)
+                let after = self.hosts.get(&name).map(|host| host.life);
+                let before = before.map(|host| host.life);
+                (before != after).then_some(Met {
+                    host: name,
+                    was_there: before.is_some(),
+                    is_there: after.is_some(),
+                })
             }
             Key::Seat(pool) => {
                 let seat = change

@@ -22,12 +22,13 @@ impl Engine {
                 json!({
                     "name": pool.name, "fqdn": pool.fqdn, "backup": pool.backup, "phase": Phase::Active, "since": null,
                     "epoch": self.orbits.epoch_record(&pool.name).0, "served_by": self.config.host.name,
+                    "last_served_by": self.config.host.name, "upcoming": null,
                     "serving": pool.name, "parked": null, "journal": null, "moved": [], "replaced_by": null, "hosts": [],
                 })
             };
             return Value::Array(self.config.pools.iter().map(alone).collect());
         };
-        let pools = &cluster.pools;
+        let (pools, now) = (&cluster.pools, self.core.now);
         let rows = pools.names().filter_map(|name| {
             let record = pools.record(name)?;
             let listeners =
@@ -43,11 +44,13 @@ impl Engine {
                 "since": (record.since.0 > 0).then_some(record.since),
                 "epoch": self.orbits.epoch_record(name).0,
                 "served_by": cluster.seats.holder(name),
+                "last_served_by": cluster.seats.last_holder(name),
                 "serving": pools.serving(name),
                 "parked": pools.parked(name),
                 "journal": record.journal,
                 "moved": record.moved,
                 "replaced_by": record.replaced_by,
+                "upcoming": pools.upcoming(now, name).map(|(what, due)| json!({ "what": what, "at": now.utc_of(due) })),
                 "hosts": cluster.seats.of_pool(name).map(host).collect::<Vec<_>>(),
             });
             if name == self.config.host.pool {

@@ -11,7 +11,7 @@ use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
-use crate::cluster::{Mark, Seats};
+use crate::cluster::{Mark, Met, Seats};
 use crate::config;
 use crate::directory::Directory;
 use crate::net::{Flow, HostName};
@@ -174,18 +174,30 @@ impl Engine {
     /// A record has changed: perhaps one that says who lives or who serves whom.
     pub(super) fn cluster_changed(&mut self, change: &Change) {
         let Some(cluster) = &mut self.cluster else { return };
-        let gone = cluster.seats.apply(change);
+        let met = cluster.seats.apply(change).filter(|met| met.host != cluster.seats.own());
         let moved = cluster.pools.apply(change);
         cluster.changed = true;
         self.policy_changed(change);
         self.meet_hosts();
-        if let Some(edge) = gone.filter(|edge| Some(*edge) != self.own_name()) {
-            self.registrar.edge_gone(edge);
-            self.call_stranded_phones(edge);
-            self.answers_no_more(edge);
+        if let Some(met) = met {
+            self.meet(met);
         }
         if let Some(moved) = moved {
             self.pool_changed(&moved);
+        }
+    }
+
+    /// Another host has come, or gone, or both at once.
+    fn meet(&mut self, Met { host, was_there, is_there }: Met) {
+        let detail = serde_json::json!({ "host": host });
+        if was_there {
+            self.registrar.edge_gone(host);
+            self.call_stranded_phones(host);
+            self.answers_no_more(host);
+            self.core.event("host.gone", None, None, detail.clone());
+        }
+        if is_there {
+            self.core.event("host.joined", None, None, detail);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::ask::Ask;
 use super::pools::{Known, Pools, Proposal, lives};
 use super::record::{Journal, Phase, PoolRecord, Procedure};
@@ -79,7 +81,7 @@ impl Pools {
         let ask = match known.record.phase {
             Phase::Resilient if known.silent.is_some() && rested(now, journal) => Ask::Failover,
             Phase::FailedOver
-                if journal.is_some_and(|journal| journal.asked_by == BY_POLICY)
+                if is_by_policy(&known.record)
                     && known.heard.is_some_and(|since| {
                         now.instant.saturating_since(since) >= known.terms.failback_detection
                     }) =>
@@ -98,20 +100,49 @@ impl Pools {
 
     /// When [`next`](Self::next) may have something to say although nothing changes.
     pub fn next_timeout(&self, now: Now, seats: &Seats) -> Option<Instant> {
-        let mine = self.known.iter().filter(|(name, _)| self.runner(seats, name) == Some(self.own));
-        let due = mine.filter_map(|(name, known)| match known.record.phase {
-            Phase::Outage => Some(known.silent? + known.terms.failure_detection),
-            Phase::Resilient if known.heard.is_some() => Some(known.heard? + known.terms.failback_detection),
-            Phase::Resilient if known.terms.automatic => {
-                let ended = known.record.journal.as_ref()?.ended?;
-                Some(now.instant_of(ended + AUTOMATIC_PAUSE))
-            }
-            Phase::FailedOver if known.terms.automatic => Some(known.heard? + known.terms.failback_detection),
-            Phase::FailingOver | Phase::FailingBack => self.drained_at(now, name),
-            Phase::Active | Phase::Resilient | Phase::FailedOver => None,
-        });
-        due.filter(|due| *due > now.instant).min()
+        let mine = self.known.keys().filter(|name| self.runner(seats, name) == Some(self.own));
+        mine.filter_map(|name| self.upcoming(now, name)).map(|(_, due)| due).min()
     }
+
+    /// What comes next for a pool if nothing changes, and when, as this host counts it (RES-08).
+    pub fn upcoming(&self, now: Now, pool: &str) -> Option<(Upcoming, Instant)> {
+        let known = self.known.get(pool)?;
+        let Known { record, terms, heard, silent, .. } = known;
+        let upcoming = match record.phase {
+            Phase::Outage => (Upcoming::Lost, (*silent)? + terms.failure_detection),
+            Phase::Resilient if heard.is_some() => (Upcoming::Back, (*heard)? + terms.failback_detection),
+            Phase::Resilient if terms.automatic => {
+                let ended = record.journal.as_ref()?.ended?;
+                (Upcoming::Failover, now.instant_of(ended + AUTOMATIC_PAUSE))
+            }
+            Phase::FailedOver if terms.automatic && is_by_policy(record) => {
+                (Upcoming::Failback, (*heard)? + terms.failback_detection)
+            }
+            Phase::FailingOver | Phase::FailingBack => (Upcoming::Drained, self.drained_at(now, pool)?),
+            Phase::Active | Phase::Resilient | Phase::FailedOver => return None,
+        };
+        Some(upcoming).filter(|(_, due)| *due > now.instant)
+    }
+}
+
+/// What time alone brings about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upcoming {
+    /// The pool counts as lost.
+    Lost,
+    /// It counts as back.
+    Back,
+    /// The policy fails it over.
+    Failover,
+    /// The policy fails it back.
+    Failback,
+    /// What still waits in its orbits is ended, or goes along.
+    Drained,
+}
+
+fn is_by_policy(record: &PoolRecord) -> bool {
+    record.journal.as_ref().is_some_and(|journal| journal.asked_by == BY_POLICY)
 }
 
 /// Who asked for what nobody asked for.
@@ -120,7 +151,7 @@ pub(super) const BY_POLICY: &str = "policy";
 fn rested(now: Now, journal: Option<&Journal>) -> bool {
     journal.is_none_or(|journal| {
         // A failover on top of one that was never undone cannot be: the pool would not be resilient.
-        journal.procedure == Procedure::Failback
+        journal.procedure != Procedure::Failover
             && journal.ended.is_some_and(|ended| now.utc.saturating_since(ended) >= AUTOMATIC_PAUSE)
     })
 }

@@ -26,6 +26,7 @@ mod seat;
 mod tests;
 
 pub use ask::{Ask, Objection};
+pub use detect::Upcoming;
 pub use pools::{Changed, Pools, Proposal, Terms};
 pub use procedure::ParkedFate;
 pub use reassign::Replacement;

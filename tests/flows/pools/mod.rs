@@ -125,3 +125,38 @@ fn give_groups_to(world: &mut World, pool: &str) {
     world.ask_host(1, Request::PutRange(spec)).unwrap();
     world.run_for(seconds(1));
 }
+
+/// What administrators see of a disaster while it happens, asked of any host.
+#[test]
+fn a_disaster_is_told_as_it_happens() {
+    let mut world = World::with(WorldOptions {
+        hosts: &[("fe1", "east"), ("fw1", "west"), ("fw2", "west")],
+        ..WorldOptions::default()
+    });
+    let told = |world: &World, what: &str| -> Vec<String> {
+        world.told(what).iter().map(|event| event.detail["host"].as_str().unwrap().to_owned()).collect()
+    };
+    world.events.clear();
+    lose_east(&mut world);
+    assert_eq!(told(&world, "host.gone"), ["fe1", "fe1"], "both others say so");
+    let east = pool(&mut world, "east");
+    assert_eq!((&east["served_by"], &east["last_served_by"]), (&"fw1".into(), &"fw1".into()));
+    assert_eq!(east["upcoming"]["what"], "lost");
+    let other = world.ask_host(2, Request::Pools).unwrap();
+    let left = |pool: &Value| pool["upcoming"]["at"].as_i64().unwrap() - pool["since"].as_i64().unwrap();
+    assert!((left(&east) - 300_000).abs() < 1000, "{east:#}");
+    assert!((left(&other[0]) - 300_000).abs() < 1000, "{other:#}");
+    world.run_for(seconds(300));
+    assert_eq!(
+        (phase(&mut world).as_str(), &pool(&mut world, "east")["upcoming"]),
+        ("resilient", &Value::Null)
+    );
+    world.start(0);
+    world.run_for(seconds(2));
+    assert_eq!(pool(&mut world, "east")["upcoming"]["what"], "back");
+    assert_eq!(told(&world, "host.joined"), ["fe1", "fe1"]);
+    // The last host of the west but one goes: no seat moves, and it is told all the same.
+    world.kill(2);
+    world.run_for(seconds(12));
+    assert!(told(&world, "host.gone").contains(&"fw2".to_owned()));
+}

@@ -4,11 +4,40 @@
 const byId = (id) => document.getElementById(id);
 const EVENTS_SHOWN = 20;
 const REFRESH_MS = 400; // one refresh for a burst of events
-let state = { calls: [], orbits: [], occupants: [], users: [] };
+let state = { calls: [], orbits: [], occupants: [], users: [], pools: [] };
 let events = [];
 let refreshing = null;
 
+// What time alone brings about (`upcoming.what`).
+const upcoming = {
+  lost: "counts as lost",
+  back: "counts as back",
+  failover: "fails over by its policy",
+  failback: "goes home by its policy",
+  drained: "parked calls are ended",
+};
 const columns = {
+  pools: [
+    ["Pool", (p) => p.name],
+    ["Phase", (p) => (p.replaced_by ? "replaced by " + p.replaced_by : p.phase)],
+    ["For", (p) => since(p.since)],
+    ["Next", (p) => (p.upcoming ? upcoming[p.upcoming.what] + " in " + until(p.upcoming.at) : "")],
+    ["Served by", (p) => p.served_by || (p.last_served_by ? "nobody, last by " + p.last_served_by : "nobody")],
+    ["Backup", (p) => p.backup],
+    ["Hosts alive", (p) => p.hosts.map((h) => h.name + (h.drained ? " (drained)" : "")).join(", ") || "none"],
+    ["Parks in orbits of", (p) => p.serving],
+    ["Ranges away", (p) => (p.moved.length ? p.moved.join(", ") + " at " + p.backup : "")],
+    ["Parked", (p) => p.parked],
+    ["Epoch", (p) => p.epoch],
+  ],
+  steps: [
+    ["Pool", (s) => s.pool],
+    ["Procedure", (s) => s.procedure],
+    ["Step", (s) => s.name],
+    ["State", (s) => s.state],
+    ["For", (s) => (s.state === "running" ? since(s.at) : "")],
+    ["", (s) => s.note],
+  ],
   occupants: [
     ["Orbit", (o) => o.number],
     ["State", (o) => [o.state, o.claimant || o.ringing].filter(Boolean).join(" ")],
@@ -45,7 +74,13 @@ const columns = {
     ["Detail", (e) => Object.entries(e.detail || {}).map(([k, v]) => k + " " + (typeof v === "object" ? JSON.stringify(v) : v)).join(", ")],
   ],
 };
+// Rows to look at first.
+const bad = {
+  pools: (p) => !p.replaced_by && (p.phase !== "active" || !p.served_by),
+};
 const nothing = {
+  pools: "No pools.",
+  steps: "No procedure is under way.",
   occupants: "No call is parked.",
   calls: "No calls.",
   orbits: "No ranges.",
@@ -79,15 +114,30 @@ function draw(id, rows) {
   const body = table.createTBody();
   for (const row of rows) {
     const line = body.insertRow();
+    line.className = bad[id] && bad[id](row) ? "bad" : "";
     for (const [, value] of columns[id]) {
       const shown = value(row);
       line.insertCell().textContent = shown === undefined || shown === null ? "" : String(shown);
     }
   }
 }
+// The steps of what is being done with pools.
+function steps() {
+  const running = state.pools.filter((p) => p.journal && p.journal.ended === null);
+  return running.flatMap((p) =>
+    p.journal.steps.map((step) => ({
+      ...step,
+      pool: p.name,
+      procedure: p.journal.procedure + (p.journal.to ? " to " + p.journal.to : "") + ", asked for by " + p.journal.asked_by + ", done by " + p.journal.runner,
+    })),
+  );
+}
 function drawAll() {
   for (const id of Object.keys(state)) draw(id, state[id]);
+  draw("steps", steps());
   draw("events", events);
+  // A host alone has nobody to stand in for it.
+  byId("pools-section").hidden = !state.pools.some((p) => p.hosts.length || p.backup);
 }
 function say(text, bad) {
   byId("state").textContent = text;

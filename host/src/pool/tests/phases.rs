@@ -190,3 +190,32 @@ fn a_lost_pool_is_where_its_backup_is() {
     world.settle();
     assert_eq!((world.holder("west"), world.holder("east")), ("w1".into(), "w1".into()));
 }
+
+/// What is shown to people who wait for it.
+#[test]
+fn what_comes_next_is_known_before_it_comes() {
+    let mut world = World::with(Terms { automatic: true, ..Terms::default() });
+    let next = |world: &mut World, host: &str| {
+        let now = world.now;
+        world.look(host).pools.upcoming(now, "east").map(|(what, due)| (what, due - now.instant))
+    };
+    assert_eq!(next(&mut world, "w2"), None);
+    world.kill_all(&["e1", "e2"]);
+    world.after(0);
+    world.look("w2");
+    world.after(40);
+    for host in ["w1", "w2"] {
+        assert_eq!(next(&mut world, host), Some((Upcoming::Lost, secs(260))), "{host}");
+    }
+    world.after(260);
+    assert_eq!((world.phase("east"), next(&mut world, "w1")), (Phase::FailedOver, None));
+    world.start("e1");
+    world.after(0);
+    world.after(100);
+    assert_eq!(next(&mut world, "w1"), Some((Upcoming::Failback, secs(500))));
+    world.park("7001", "east");
+    world.after(500);
+    world.ask("w1", "east", Ask::Failover).unwrap();
+    world.after(10);
+    assert_eq!(next(&mut world, "w1"), Some((Upcoming::Drained, secs(290))));
+}
