@@ -12,4 +12,4 @@ mod world;
 pub use network::Weather;
 pub use phone::{Call, CallId, OnRing, Phone};
 pub use watch::Asking;
-pub use world::{Moment, StoreDoes, Strike, World, WorldOptions};
+pub use world::{Clock, Moment, StoreDoes, Strike, World, WorldOptions};

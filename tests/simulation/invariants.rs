@@ -34,10 +34,13 @@ const RULES: [&str; 11] = [
     "lost the claim",
 ];
 
+/// Not an end: the leg goes on at the host that has the seat now.
+const PUT_DOWN: &str = "others serve the call now";
+
 /// Reasons that need something to have gone wrong.
 const TROUBLE: [&str; 14] = [
     // Its host had lost the store, and another has taken over.
-    "others serve the call now",
+    PUT_DOWN,
     "the session timer expired",
     "the refresh was not answered",
     "the phone does not know the call",
@@ -54,8 +57,21 @@ const TROUBLE: [&str; 14] = [
     "the transfer failed",
 ];
 
+/// What may be the reason that a call ends.
+#[derive(Clone, Copy)]
+pub struct Circumstances {
+    /// Nothing gets lost.
+    pub calm: bool,
+    /// Several hosts work together.
+    pub between: bool,
+    /// Administrators move users between pools.
+    pub moves: bool,
+    /// `parked_on_outage = "disconnect"`.
+    pub disconnects: bool,
+}
+
 /// No answered call ends unless a party ended it or a rule says so.
-pub fn ends(events: &[Event], calm: bool, between: bool) -> Result<(), String> {
+pub fn ends(events: &[Event], world: Circumstances) -> Result<(), String> {
     const OTHER_SIDE: &str = "the other side hung up";
     for event in events.iter().filter(|event| event.what == "leg.ended") {
         let reason = event.detail["reason"].as_str().unwrap_or_default();
@@ -69,8 +85,10 @@ pub fn ends(events: &[Event], calm: bool, between: bool) -> Result<(), String> {
         } else {
             // Between two servers a BYE and a re-INVITE may cross.
             known(&RULES)
-                || !calm && known(&TROUBLE)
-                || between && reason.starts_with("the phone answered 481")
+                || !world.calm && known(&TROUBLE)
+                || world.moves && reason == PUT_DOWN
+                || world.between && reason.starts_with("the phone answered 481")
+                || world.disconnects && ["its pool is lost", "its pool is moved"].contains(&reason)
         };
         if !allowed {
             return Err(format!("a call ended because {reason}: {}", event.detail));
@@ -127,8 +145,9 @@ pub fn taken_up(world: &mut World, calls: &[[String; 2]]) -> Result<(), String> 
     Ok(())
 }
 
-/// With nothing on its way, host and phones agree on every answered call, and on who hears whom.
-pub fn agreement(world: &mut World) -> Result<(), String> {
+/// With nothing on its way, host and phones agree on every answered call, and on who hears whom. Where hosts die, a phone may be up
+/// alone: the host through which it was to be told died, or the host of its parker before that could hang up.
+pub fn agreement(world: &mut World, deaths: bool) -> Result<(), String> {
     let listed = world.ask(Request::Calls).map_err(|refused| refused.text)?;
     let legs: BTreeMap<u64, &Value> = listed
         .as_array()
@@ -147,7 +166,12 @@ pub fn agreement(world: &mut World) -> Result<(), String> {
     }
     let name = |(phone, id): (usize, CallId)| format!("{}'s call {}", world.phones[phone].name, id.0);
     for (call_id, side) in &phones {
-        if !legs.values().any(|leg| leg["call_id"] == *call_id) {
+        let unknown = |call_id: &str| !legs.values().any(|leg| leg["call_id"] == call_id);
+        let talks = |other: (usize, CallId)| {
+            other != *side && hears(world, *side, other) && hears(world, other, *side)
+        };
+        let together = || phones.iter().any(|(other, its)| talks(*its) && unknown(other));
+        if unknown(call_id) && (!deaths || together()) {
             return Err(format!("{} is up, and the host does not know it", name(*side)));
         }
     }
@@ -186,6 +210,12 @@ pub fn agreement(world: &mut World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether one side of a call was told to hear the other's phone.
+fn hears(world: &World, side: (usize, CallId), other: (usize, CallId)) -> bool {
+    let address = format!("IN IP4 {}\r", world.phones[other.0].address.ip());
+    world.phones[side.0].call(side.1).heard.as_ref().is_some_and(|heard| heard.contains(&address))
 }
 
 /// Every lamp shows what the phones themselves know. What the host knows of itself is compared all the time, by

@@ -1,6 +1,7 @@
 //! Performs a script in a world and looks whether what must hold holds.
 
 mod acts;
+mod pools;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,7 +13,8 @@ use switchyard_host::store::ROOT;
 
 use super::coverage::Coverage;
 use super::invariants;
-use super::script::{Act, Change, MEMBERS, PHONES, POLICIES, STREAMS, Script, Trouble, USERS, WESTERNERS};
+use super::probe::{self, Probe};
+use super::script::{Act, Change, MEMBERS, PHONES, STREAMS, Script, Trouble, USERS, WESTERNERS};
 use crate::harness::{OnRing, Phone, StoreDoes, Weather, World, WorldOptions};
 
 /// What a run did.
@@ -64,6 +66,11 @@ struct Run {
     calm: bool,
     /// Registrations may run out while calls are up: nobody can be rung back then.
     clock: bool,
+    /// What the policy says of the loss of pools, and who tries what it comes to.
+    terms: Option<usize>,
+    probe: Option<Probe>,
+    /// The policies are others by now.
+    edited: bool,
     /// What was said by MESSAGE.
     pages: Vec<Page>,
     /// The users as they were configured.
@@ -79,12 +86,20 @@ pub struct Page {
 impl Run {
     fn new(script: &Script, record: bool) -> Self {
         // Short waits, so that most scripts see ring-backs.
-        let policies = vec![("pools/east.lua".to_owned(), POLICIES[1].to_owned())];
+        let policies = pools::policies(script.terms, 1);
+        let config = script.terms.map(|_| probe::users()).unwrap_or_default();
         let users = MEMBERS.to_vec();
         let hosts = script.hosts;
         let west = if hosts.iter().any(|(_, pool)| *pool == "west") { &WESTERNERS[..] } else { &[] };
-        let options =
-            WorldOptions { seed: script.seed, policies, users, hosts, west, ..WorldOptions::default() };
+        let options = WorldOptions {
+            seed: script.seed,
+            policies,
+            users,
+            config,
+            hosts,
+            west,
+            ..WorldOptions::default()
+        };
         let mut world = World::with(options);
         for user in PHONES {
             let phone = world.add_phone(user);
@@ -94,12 +109,13 @@ impl Run {
             }
             let Trouble { store, crashes, clock, partitions, .. } = script.trouble;
             // Restarts the store does not take note of, and a clock that goes back: nobody knows what numbers were used. And
-            // a host that others have taken for dead goes on telling for a while what it knows.
-            world.phones[phone].forgives = store && crashes && clock || partitions;
+            // a host that others have taken for dead, or that passes its users on, goes on telling for a while what it knows.
+            world.phones[phone].forgives = store && crashes && clock || partitions || script.terms.is_some();
             let pause = Duration::from_millis(300 + 200 * phone as u64);
             world.phones[phone].on_ring = OnRing::AnswerAfter(pause);
             world.act(phone, |phone| phone.register(3600));
         }
+        let probe = script.terms.map(|_| Probe::new(&mut world));
         world.run_for(Duration::from_secs(1));
         if record {
             world.start_ladder();
@@ -112,6 +128,9 @@ impl Run {
             seen: 0,
             calm,
             clock: script.trouble.clock,
+            terms: script.terms,
+            probe,
+            edited: false,
             pages: Vec::new(),
             users: BTreeMap::new(),
         };
@@ -142,7 +161,13 @@ impl Run {
             return Err(broken);
         }
         let new = &self.world.events[self.seen..];
-        invariants::ends(new, self.calm && !self.clock, self.world.hosts.len() > 1)?;
+        let circumstances = invariants::Circumstances {
+            calm: self.calm && !self.clock,
+            between: self.world.hosts.len() > 1,
+            moves: self.terms.is_some(),
+            disconnects: self.terms.is_some_and(pools::disconnects),
+        };
+        invariants::ends(new, circumstances)?;
         invariants::truly_forgotten(new, &self.world)?;
         self.report.coverage.events(new);
         self.seen = self.world.events.len();
@@ -162,8 +187,9 @@ impl Run {
     }
 
     fn compare(&mut self) -> Result<(), String> {
-        invariants::agreement(&mut self.world)?;
-        invariants::lamps(&mut self.world)
+        invariants::agreement(&mut self.world, false)?;
+        // A lamp shows what its user's own pool serves. Calls that stayed with the backup are not among that.
+        if self.terms.is_some() { Ok(()) } else { invariants::lamps(&mut self.world) }
     }
 
     /// Everybody behaves, everybody hangs up, and after that nothing is left.
@@ -175,6 +201,7 @@ impl Run {
         }
         self.world.store_does = StoreDoes::WELL;
         self.world.heal();
+        self.resume_all();
         if trouble.changes {
             for user in 0..USERS {
                 self.change(Change::Gone { user, gone: false });
@@ -190,6 +217,11 @@ impl Run {
         self.world.run_for(Duration::from_secs(40));
         self.look()?;
         self.agree()?;
+        if trouble.spares_phones() {
+            // Calls of hosts that have died are asked for soon, and again by session timers.
+            invariants::agreement(&mut self.world, true)?;
+        }
+        self.pools_in_the_end()?;
         // A clock that is put forward ends registrations, and somebody removed has none.
         if self.calm && !trouble.changes && !trouble.clock {
             invariants::delivered(&self.world, &self.pages)?;

@@ -2,12 +2,14 @@
 //! to the steps that matter.
 
 mod chance;
+mod story;
 
 use std::time::Duration;
 
+use switchyard_host::pool::Ask;
 use switchyard_host::sip::{Refresher, Status};
 
-use crate::harness::{OnRing, StoreDoes, Weather};
+use crate::harness::{Clock, OnRing, StoreDoes, Strike, Weather};
 
 /// The users; some have two phones.
 pub const PHONES: [&str; 6] = ["alice", "bob", "carol", "dave", "alice", "carol"];
@@ -19,6 +21,13 @@ pub const DEPLOYMENTS: [&[(&str, &str)]; 3] = [
     &[("fe1", "east"), ("fe2", "east")],
     &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")],
     &[("fe1", "east"), ("fw1", "west"), ("fe2", "east"), ("fw2", "west")],
+];
+/// What the policy of two pools may say of their loss; all is quick.
+pub const TERMS: [&str; 4] = [
+    "",
+    "parked_on_outage = 'rescue', pickup_ranges = 'automatic'",
+    "failover = 'automatic', pickup_ranges = 'automatic'",
+    "failover = 'automatic', parked_on_outage = 'rescue'",
 ];
 /// Users of the other pool, where there is one.
 pub const WESTERNERS: [&str; 2] = ["carol", "dave"];
@@ -289,6 +298,44 @@ pub enum Act {
         phone: usize,
         host: usize,
     },
+    /// A host's wall clock is wrong by so much, and goes wrong further.
+    Skew {
+        host: usize,
+        clock: Clock,
+    },
+    // ---- what happens to pools that stand in for each other; 0 is the east ----
+    /// An administrator wants a pool's users moved.
+    Move {
+        pool: usize,
+        ask: Ask,
+        host: usize,
+    },
+    /// An administrator takes a host out of service, or lets it serve again.
+    Drain {
+        host: usize,
+        drained: bool,
+    },
+    /// All hosts of a pool die, and start again after that long.
+    Lose {
+        pool: usize,
+        down: Duration,
+    },
+    /// All hosts of a pool that are dead start.
+    Regain {
+        pool: usize,
+    },
+    /// A site is cut off: its hosts reach each other, but neither the store nor the other pool; or again they do.
+    Site {
+        pool: usize,
+        cut: bool,
+    },
+    /// Whoever writes the next but so many steps of a procedure is struck.
+    Strike(Strike),
+    /// What users of a pool may do now is tried, through a host.
+    Probe {
+        pool: usize,
+        edge: usize,
+    },
 }
 
 /// Which kinds of trouble a seed has.
@@ -310,13 +357,25 @@ pub struct Trouble {
     pub partitions: bool,
     /// Phones change hosts.
     pub roams: bool,
+    /// Hosts' clocks are wrong.
+    pub skew: bool,
+    /// Pools are lost, as wholes, and hosts die in the middle of what they do about it.
+    pub losses: bool,
 }
 
 impl Trouble {
     /// Whether nothing gets lost: then host and phones agree on every call whenever nothing is on its way.
     pub fn is_none(self) -> bool {
-        let Self { weather, cuts, reboots, crashes, store, rude, deaths, partitions, .. } = self;
-        !(weather || cuts || reboots || crashes || store || rude || deaths || partitions)
+        let Self { weather, cuts, reboots, crashes, store, rude, deaths, partitions, losses, .. } = self;
+        !(weather || cuts || reboots || crashes || store || rude || deaths || partitions || losses)
+    }
+}
+
+impl Trouble {
+    /// Whether phones are well, and what they say arrives: then they and the hosts agree when the hosts are well again.
+    pub fn spares_phones(self) -> bool {
+        let Self { weather, cuts, reboots, rude, crashes, store, .. } = self;
+        !(weather || cuts || reboots || rude || crashes || store)
     }
 }
 
@@ -327,6 +386,8 @@ pub struct Script {
     pub trouble: Trouble,
     /// Hosts that work together, and their pools; none: one alone.
     pub hosts: &'static [(&'static str, &'static str)],
+    /// What the policy of two pools says of their loss, by place in [`TERMS`], if administrators move them.
+    pub terms: Option<usize>,
     /// Some phones speak TCP.
     pub streams: bool,
     pub steps: Vec<Step>,

@@ -228,6 +228,7 @@ impl Calls {
             leg.twin = None;
             if let Some(client) = leg.client.take() {
                 cx.disown(client);
+                cx.tx.leave(cx.now, client);
             }
             if matches!(leg.peer, Peer::Leg(peer) if legs.contains(&peer)) {
                 leg.peer = Peer::None;

@@ -25,11 +25,12 @@ impl Engine {
     }
 
     /// In whose orbits, and so by whose settings, a pool's users park: once the backup serves them, in the backup's (RES-20),
-    /// also where a policy lets them park before the failover.
+    /// also where a policy lets them park before the failover, and also in a call that stays with the backup when they are home
+    /// again: only who serves an orbit's pool looks after who waits there.
     pub(super) fn serving<'a>(&'a self, pool: &'a str) -> &'a str {
         let Some(cluster) = &self.cluster else { return pool };
         let pool = cluster.pools.heir(pool);
-        let away = cluster.pools.phase(pool) != Phase::Active;
+        let away = cluster.pools.phase(pool) != Phase::Active || !cluster.served.contains(pool);
         let backup = cluster.pools.backup(pool).filter(|backup| away && cluster.served.contains(*backup));
         backup.unwrap_or(pool)
     }

@@ -63,6 +63,8 @@ struct Entry {
     second: Option<LegId>,
     /// Where it is, or may be, in the store.
     key: Option<String>,
+    /// Whether the store has it, as it is or as it was: who takes the pool's seat takes the call up from there.
+    is_stored: bool,
     /// A hash of what is stored, if that is known.
     stored: Option<u64>,
     /// Whether the record says that nothing is under way.
@@ -75,7 +77,8 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Batch {
-    puts: Vec<LegId>,
+    /// The legs, and where they are recorded.
+    puts: Vec<(LegId, Option<LegId>, String)>,
     deletes: Vec<String>,
 }
 
@@ -127,6 +130,7 @@ impl Protection {
         self.keep(now, first, second, true);
         if let Some(entry) = self.entries.get_mut(&first) {
             entry.key = Some(key.to_owned());
+            entry.is_stored = true;
         }
     }
 
@@ -143,6 +147,12 @@ impl Protection {
             entry.due = None;
         }
         Some(first)
+    }
+
+    /// The calls that are, or are to be, recorded under a pool, by their first legs.
+    fn of_pool(&self, pool: &str) -> impl Iterator<Item = (LegId, &Entry)> {
+        let of_pool = move |entry: &Entry| entry.key.as_deref().and_then(pool_of).as_deref() == Some(pool);
+        self.entries.iter().filter(move |(_, entry)| of_pool(entry)).map(|(first, entry)| (*first, entry))
     }
 
     /// When there is something to write, if the store is at rest.
@@ -255,8 +265,9 @@ impl Engine {
             {
                 if let Some((key, value)) = self.call_to_write(first) {
                     self.protection.gone.remove(&key);
+                    let second = self.protection.entries.get(&first).and_then(|entry| entry.second);
+                    batch.puts.push((first, second, key.clone()));
                     operations.push(Operation::Put { key, value });
-                    batch.puts.push(first);
                 }
             }
             while operations.len() < OPERATIONS_MAX
@@ -342,12 +353,38 @@ impl Engine {
         pools.into_iter().find(|pool| self.serves(pool))
     }
 
-    /// The legs of the calls recorded under a pool. Calls that nobody has recorded, ringing ones above all, are not among
-    /// them: they go on where they are.
+    /// The legs of the calls that the store has under a pool. Others, ringing ones above all, go on where they are.
     pub(super) fn recorded_legs(&self, pool: &str) -> BTreeSet<LegId> {
-        let of_pool = |entry: &Entry| entry.key.as_deref().and_then(pool_of).as_deref() == Some(pool);
-        let calls = self.protection.entries.iter().filter(|(_, entry)| of_pool(entry));
-        calls.flat_map(|(first, entry)| [Some(*first), entry.second]).flatten().collect()
+        let calls = self.protection.of_pool(pool).filter(|(_, entry)| entry.is_stored);
+        calls.flat_map(|(first, entry)| [Some(first), entry.second]).flatten().collect()
+    }
+
+    /// Calls that were to be recorded under a pool that is now served elsewhere, and are not: those that the store could not take.
+    /// Nobody else knows of them.
+    pub(super) fn record_elsewhere(&mut self, pool: &str) {
+        let calls: Vec<_> =
+            self.protection.of_pool(pool).map(|(first, entry)| (first, entry.second)).collect();
+        for (first, second) in calls {
+            if let Some(entry) = self.protection.entries.get_mut(&first).filter(|entry| !entry.is_stored) {
+                (entry.key, entry.stored) = (None, None);
+                self.protect_call(first, second);
+            }
+        }
+    }
+
+    /// The store has these calls. Who has taken their pool's seat meanwhile has them, too.
+    fn calls_are_stored(&mut self, puts: Vec<(LegId, Option<LegId>, String)>) {
+        let mut theirs = BTreeSet::new();
+        for (first, second, key) in puts {
+            if pool_of(&key).is_some_and(|pool| !self.serves(&pool)) {
+                theirs.extend([Some(first), second].into_iter().flatten());
+            } else if let Some(entry) = self.protection.entries.get_mut(&first)
+                && entry.key.as_deref() == Some(&*key)
+            {
+                entry.is_stored = true;
+            }
+        }
+        self.calls.put_down(&mut self.core, &theirs);
     }
 
     /// The store has answered a batch.
@@ -355,14 +392,14 @@ impl Engine {
         let now = self.core.now.instant;
         let Some(batch) = self.protection.under_way.take() else { return };
         let why = match result {
-            Ok(Outcome::Committed { .. }) => return,
+            Ok(Outcome::Committed { .. }) => return self.calls_are_stored(batch.puts),
             Ok(Outcome::Conflict { .. }) => "this host does not count as alive".to_owned(),
             Err(error) => error.to_string(),
         };
         self.core.event("store.failed", Some(35105), None, serde_json::json!({ "error": why }));
         self.protection.rests_until = Some(now + RETRY_AFTER);
         self.protection.gone.extend(batch.deletes);
-        for first in batch.puts {
+        for (first, ..) in batch.puts {
             if let Some(entry) = self.protection.entries.get_mut(&first) {
                 entry.stored = None;
                 let second = entry.second;

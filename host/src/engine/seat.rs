@@ -409,6 +409,7 @@ impl Engine {
         let mut legs = self.recorded_legs(pool);
         legs.extend(self.orbits.put_down(self.core.now, pool));
         self.calls.put_down(&mut self.core, &legs);
+        self.record_elsewhere(pool);
     }
 }
 

@@ -37,3 +37,21 @@ fn only_the_host_that_has_taken_over_recalls() {
     assert!(world.phones[bob].call(back).up);
     assert!(!world.phones[alice].call(a).over);
 }
+
+#[test]
+fn a_call_that_the_store_never_took_goes_on_where_it_is_when_another_host_takes_over() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    world.cut_from_store(0, true);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 30);
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    assert_eq!(world.told("seat.left").len(), 1);
+    world.act(alice, |phone| phone.reinvite(a, "sendonly"));
+    world.run_for(second());
+    assert!(world.phones[bob].call(b).heard.as_ref().unwrap().contains("sendonly"));
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second());
+    assert!(world.phones[alice].call(a).over, "she was told");
+}

@@ -218,3 +218,20 @@ fn orbits_in_which_calls_wait_do_not_change_hands() {
     dial(&mut world, bob, &number);
     world.ask_host(1, Request::PutRange(spec)).unwrap();
 }
+
+#[test]
+fn a_call_that_stays_with_the_backup_after_a_failback_is_parked_there() {
+    let mut world = world("");
+    let [alice, erin] = world.phones_at([("alice", "fe1"), ("erin", "fw1")]);
+    move_east(&mut world, Ask::Failover);
+    let (_, a) = world.connect(erin, alice);
+    move_east(&mut world, FAILBACK);
+    assert_eq!(pool(&mut world, "east")["served_by"], "fe1");
+    // Her pool's server would not know who waits in its orbits: this call is not its.
+    let parked = park(&mut world, alice, a);
+    assert!(parked.starts_with("SIP/2.0 200") && number_in(&parked).starts_with("80"), "{parked}");
+    let fetched = dial(&mut world, alice, &number_in(&parked));
+    assert!(world.phones[alice].call(fetched).up, "{:?}", world.phones[alice].call(fetched).warning);
+    world.act(alice, |phone| phone.hang_up(fetched));
+    world.run_for(seconds(2));
+}

@@ -101,6 +101,7 @@ impl World {
         if !self.is_cluster() {
             return;
         }
+        self.strike = None;
         self.cut_links.clear();
         for host in 0..self.hosts.len() {
             self.cut_from_store(host, false);

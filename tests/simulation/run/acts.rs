@@ -8,7 +8,7 @@ use switchyard_host::store::Operation;
 
 use super::super::coverage::side;
 use super::super::invariants;
-use super::super::script::{Act, Calling, Change, GROUPS, Manner, PHONES, POLICIES, Place, USERS, Watched};
+use super::super::script::{Act, Calling, Change, GROUPS, Manner, PHONES, Place, USERS, Watched};
 use super::{Page, Run};
 use crate::harness::{CallId, Phone};
 
@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// A fault meets every call there is.
-    fn fault(&mut self, what: &'static str) {
+    pub(super) fn fault(&mut self, what: &'static str) {
         self.world.network.count(what);
         for phone in &self.world.phones {
             for call in phone.calls.iter().filter(|call| !call.over) {
@@ -239,7 +239,7 @@ impl Run {
             }
             Act::Policy(which) => {
                 self.fault("policy");
-                self.world.edit_policies(&[("pools/east.lua", POLICIES[which])]);
+                self.edit_policies(which);
             }
             Act::Reload { plugin } => {
                 self.fault("reload");
@@ -267,6 +267,17 @@ impl Run {
             Act::Unlink { hosts, cut: false } => {
                 self.world.cut_links.remove(&hosts);
             }
+            Act::Skew { host, clock } => {
+                self.fault("skew");
+                self.world.hosts[host].clock = clock;
+            }
+            Act::Move { .. }
+            | Act::Drain { .. }
+            | Act::Lose { .. }
+            | Act::Regain { .. }
+            | Act::Site { .. }
+            | Act::Strike(_)
+            | Act::Probe { .. } => self.pools(act),
             Act::Roam { phone, host } => {
                 let name = self.world.hosts[host].name;
                 self.world.move_phone(phone, name);

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha12Rng;
 use switchyard_host::sip::{Refresher, Status};
 
 use super::*;
+use crate::harness::Moment;
 
 impl Script {
     /// The script of a seed, with so many steps.
@@ -30,9 +31,10 @@ impl Script {
             ..Trouble::default()
         };
         let streams = rng.random_range(0..3) == 0;
-        let steps =
-            (0..steps).map(|_| Step { after: pause(&mut rng), act: act(&mut rng, trouble) }).collect();
-        Self { seed, trouble, hosts: &[], streams, steps }
+        let steps = (0..steps)
+            .map(|_| Step { after: pause(&mut rng), act: act_of_phones(&mut rng, trouble) })
+            .collect();
+        Self { seed, trouble, hosts: &[], terms: None, streams, steps }
     }
 
     /// The script of a seed for hosts that work together.
@@ -49,17 +51,57 @@ impl Script {
             deaths: some(),
             partitions: some(),
             roams: some(),
+            skew: some(),
             ..Trouble::default()
         };
-        let hosts = *DEPLOYMENTS.choose(&mut rng).unwrap();
-        let steps = (0..steps)
+        // The largest has most to go wrong.
+        let hosts = DEPLOYMENTS[[0, 1, 2, 2][rng.random_range(0..4)]];
+        let pair = hosts.len() == DEPLOYMENTS[DEPLOYMENTS.len() - 1].len() && rng.random_range(0..4) > 0;
+        let terms = pair.then(|| rng.random_range(0..TERMS.len()));
+        let losses = pair && troubled && rng.random_range(0..2) == 0;
+        let trouble = Trouble { losses, ..trouble };
+        let mut steps: Vec<Step> = (0..steps)
             .map(|_| {
-                let act = far_fault(&mut rng, trouble, hosts.len()).unwrap_or_else(|| act(&mut rng, trouble));
+                let act = pair.then(|| of_pools(&mut rng, trouble, hosts.len())).flatten();
+                let act = act.or_else(|| far_fault(&mut rng, trouble, hosts.len()));
+                let act = act.unwrap_or_else(|| act_of_phones(&mut rng, trouble));
                 Step { after: pause(&mut rng), act }
             })
             .collect();
-        Self { seed, trouble, hosts, streams: false, steps }
+        if pair {
+            story::tell(&mut rng, trouble, &mut steps);
+        }
+        Self { seed, trouble, hosts, terms, streams: false, steps }
     }
+}
+
+/// What is done to pools and what is done about it, one step in six.
+fn of_pools(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize) -> Option<Act> {
+    if rng.random_range(0..6) > 0 {
+        return None;
+    }
+    let (pool, host) = (rng.random_range(0..2), rng.random_range(0..hosts));
+    Some(match rng.random_range(0..14) {
+        // The west is moved less often: while it is away, the east cannot be.
+        0..3 => Act::Move { pool: pool & rng.random_range(0..2), ask: Ask::Failover, host },
+        3..6 => {
+            let disaster = rng.random_range(0..3) == 0;
+            Act::Move { pool, ask: Ask::Failback { disaster }, host }
+        }
+        6 => Act::Drain { host, drained: rng.random_range(0..2) == 0 },
+        7..9 if trouble.losses => {
+            Act::Lose { pool, down: Duration::from_millis(rng.random_range(0..50_000)) }
+        }
+        9 if trouble.partitions => Act::Site { pool, cut: rng.random_range(0..2) == 0 },
+        10 if trouble.losses => Act::Strike(strike(rng)),
+        11.. => Act::Probe { pool, edge: host },
+        _ => return None,
+    })
+}
+
+pub(super) fn strike(rng: &mut ChaCha12Rng) -> Strike {
+    let down = (rng.random_range(0..3) > 0).then(|| Duration::from_millis(rng.random_range(0..20_000)));
+    Strike { skip: rng.random_range(0..6), moment: *Moment::ALL.choose(rng).unwrap(), down }
 }
 
 /// What goes wrong between hosts, one step in eight.
@@ -69,12 +111,16 @@ fn far_fault(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize) -> Option<Ac
     }
     let (host, other) = (rng.random_range(0..hosts), rng.random_range(0..hosts));
     let cut = rng.random_range(0..2) == 0;
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 if trouble.deaths => {
             Some(Act::Die { host, down: Duration::from_millis(rng.random_range(0..40_000)) })
         }
         1 if trouble.partitions => Some(Act::Storeless { host, cut }),
         2 if trouble.partitions && host != other => Some(Act::Unlink { hosts: (host, other), cut }),
+        4 if trouble.skew => {
+            let ahead_ms = rng.random_range(-8_000..8_000);
+            Some(Act::Skew { host, clock: Clock { ahead_ms, drift_ppm: rng.random_range(-2_000..2_000) } })
+        }
         3 if trouble.roams => Some(Act::Roam { phone: rng.random_range(0..PHONES.len()), host }),
         _ => None,
     }
@@ -91,7 +137,7 @@ fn pause(rng: &mut ChaCha12Rng) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn act(rng: &mut ChaCha12Rng, trouble: Trouble) -> Act {
+fn act_of_phones(rng: &mut ChaCha12Rng, trouble: Trouble) -> Act {
     if let Some(act) = fault(rng, trouble) {
         return act;
     }

@@ -160,6 +160,14 @@ impl Clients {
         }
     }
 
+    /// The transaction user waits no more.
+    pub(super) fn leave(&mut self, out: &mut Out, now: Instant, id: ClientId) {
+        if let Some(Entry { machine: Machine::Invite(machine), .. }) = self.live.get_mut(&id) {
+            machine.on_left(now);
+            self.settle(out, now, id, None);
+        }
+    }
+
     pub(super) fn on_timeout(&mut self, out: &mut Out, now: Instant, id: ClientId) {
         if let Some(entry) = self.live.get_mut(&id) {
             match &mut entry.machine {

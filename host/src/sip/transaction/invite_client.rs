@@ -20,7 +20,8 @@ pub enum Timer {
     D,
     /// When to stop listening for 2xx from other forks: 64*T1.
     M,
-    /// When to stop waiting for the final response to a cancelled INVITE: 64*T1 after the CANCEL (§9.1).
+    /// When to stop waiting for the final response to an INVITE that was cancelled, 64*T1 after the CANCEL (§9.1), or that was
+    /// left alone.
     Cancelled,
 }
 
@@ -61,6 +62,8 @@ enum Cancel {
     /// Held back: a CANCEL must not overtake its INVITE.
     OnceHeard,
     Sent,
+    /// Nor does it want to hear more: what comes in 32 s from then on comes too late.
+    Left,
 }
 
 /// The machine.
@@ -118,12 +121,26 @@ impl InviteClient {
         match (self.state, self.cancel) {
             (State::Calling, Cancel::No) => self.cancel = Cancel::OnceHeard,
             (State::Proceeding, Cancel::No) => self.send_cancel(now),
-            (State::Calling | State::Proceeding, Cancel::OnceHeard | Cancel::Sent) => {}
+            (State::Calling | State::Proceeding, Cancel::OnceHeard | Cancel::Sent | Cancel::Left) => {}
             // Answered: the response that crossed the wish to cancel counts.
             (
                 State::Accepted | State::Completed | State::Terminated,
-                Cancel::No | Cancel::OnceHeard | Cancel::Sent,
+                Cancel::No | Cancel::OnceHeard | Cancel::Sent | Cancel::Left,
             ) => {}
+        }
+    }
+
+    /// The transaction user does not wait any more, and says nothing: a phone that answers 100 for ever must not keep the transaction.
+    pub fn on_left(&mut self, now: Instant) {
+        match self.state {
+            State::Calling | State::Proceeding => {
+                if self.cancel == Cancel::No {
+                    self.cancel = Cancel::Left;
+                }
+                self.deadline.get_or_insert((now + self.timings.give_up(), Timer::Cancelled));
+            }
+            // These end by themselves.
+            State::Accepted | State::Completed | State::Terminated => {}
         }
     }
 
@@ -169,7 +186,9 @@ impl InviteClient {
         if self.state == State::Calling {
             self.state = State::Proceeding;
             self.repeat = None;
-            self.deadline = None;
+            if self.cancel != Cancel::Left {
+                self.deadline = None;
+            }
         }
         self.outputs.push(Output::Deliver);
         if self.cancel == Cancel::OnceHeard {

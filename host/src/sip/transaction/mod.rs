@@ -386,6 +386,11 @@ impl Transactions {
         self.clients.cancel(&mut self.out, now.instant, id, reason);
     }
 
+    /// Lets an INVITE go without a word: somebody else has its call. If no final response comes within 32 s it has failed.
+    pub fn leave(&mut self, now: Now, id: ClientId) {
+        self.clients.leave(&mut self.out, now.instant, id);
+    }
+
     /// Sends the ACK of a 2xx, which belongs to no transaction (RFC 3261 §13.2.2.4). Gives it as sent, for the repeats
     /// of the 2xx to be answered with through [`send_raw`](Self::send_raw).
     pub fn send_ack(&mut self, flow: Flow, sent_by: &str, mut draft: Draft) -> Message {

@@ -299,6 +299,25 @@ fn a_cancelled_phone_that_says_nothing_more_is_given_up() {
 }
 
 #[test]
+fn an_invite_that_nobody_waits_for_any_more_is_given_up_without_a_word() {
+    for heard in [true, false] {
+        let mut world = World::new(Protocol::Udp);
+        let client = world.request(Method::Invite);
+        if heard {
+            world.run(0);
+        }
+        world.sides[ALICE].leave(world.now, client);
+        world.run(31_999);
+        assert_eq!(world.events(ALICE), ["100 INVITE"]);
+        world.run(1);
+        assert_eq!(
+            (world.events(ALICE).last().map(String::as_str), world.sides[ALICE].len()),
+            (Some("failed: no answer in time"), (0, 0))
+        );
+    }
+}
+
+#[test]
 fn a_cancel_of_nothing_gets_481_and_its_repeat_the_same() {
     let mut world = World::new(Protocol::Udp);
     let cancel = "CANCEL sip:b@x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKnone\r\n\
