@@ -80,7 +80,8 @@ impl Host {
     }
 
     /// The same in one of two pools that are each other's backup. Those of the east have the numbers 7000 to 7099, those of
-    /// the west 8000 to 8099; `resiliency` is what the policy of the east says of itself.
+    /// the west 8000 to 8099; `resiliency` is what the policy of the east says of itself. A host of a third pool has a file in
+    /// which that stands in the place of the east.
     #[cfg(feature = "etcd")]
     pub fn start_in_pair(name: &str, pool: &str, endpoints: &[String], tls: &Path, resiliency: &str) -> Self {
         let policy = format!(
@@ -96,6 +97,7 @@ impl Host {
             format!("{before}{ports}{after}")
                 .replace("[[pools]]\nname = \"east\"\n", pools)
                 .replace("pool = \"east\"\ndata_dir", &format!("pool = \"{pool}\"\ndata_dir"))
+                .replace("\"east\"", &format!("\"{}\"", if pool == "west" { "east" } else { pool }))
         })
     }
 

@@ -30,6 +30,8 @@ mod pickups;
 mod policies;
 #[cfg(feature = "etcd")]
 mod pools;
+#[cfg(feature = "etcd")]
+mod replaced;
 mod restarts;
 mod softphones;
 mod storm;
