@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// What the policies say about pools that are lost.
-    fn read_terms(&mut self) {
+    pub(super) fn read_terms(&mut self) {
         let Some(cluster) = &mut self.cluster else { return };
         let policies = self.policies.borrow();
         let names: Vec<String> = cluster.pools.names().map(str::to_owned).collect();

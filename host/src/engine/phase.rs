@@ -80,6 +80,10 @@ impl Engine {
             let detail = json!({ "pool": after.name, "procedure": procedure, "step": step.0, "state": step.1, "note": step.2 });
             self.core.event("pool.step", None, None, detail);
         }
+        if before.name != after.name {
+            // It is new, and its hosts may have told of its policy before.
+            self.read_terms();
+        }
         if before.fqdn != after.fqdn {
             self.learn_names();
         }

@@ -21,7 +21,7 @@ use crate::store::keys::{drain_key, epoch_key, host_key, orbit_key, pool_key, ra
 use crate::store::{HostIdentity, MemoryStore, Operation, Outcome, ROOT, Transaction};
 use crate::time::{Instant, Now, Utc};
 
-const POOLS: [&str; 3] = ["east", "north", "west"];
+const POOLS: [&str; 4] = ["east", "north", "south", "west"];
 const START: u64 = 1_750_000_000_000;
 
 fn name(text: &str) -> HostName {

@@ -235,6 +235,34 @@ fn the_other_way_round_undoes_it() {
     assert_eq!(world.pool_of_range("east-groups"), "east");
 }
 
+/// And who has replaced it is lost in turn.
+#[test]
+fn names_that_are_gone_follow_one_another() {
+    let mut world = lost();
+    reassign(&mut world, "w1", wish("north")).unwrap();
+    world.settle();
+    world.put(pool_key("south"), json!({ "name": "south" }));
+    world.put(epoch_key("south"), json!(1));
+    world.start("s1");
+    world.kill_all(&["n1", "n2"]);
+    world.settle();
+    world.ask("w1", "north", Ask::Failover).unwrap();
+    world.settle();
+    assert_eq!(world.holder("east"), "w1");
+    reassign(&mut world, "s1", Replacement { pool: "north", to: "south", users: true }).unwrap();
+    world.settle();
+    assert_eq!(world.record("west").backup.as_deref(), Some("south"));
+    assert_eq!(world.look("w1").pools.heir("east"), "south");
+    for pool in ["east", "north", "south"] {
+        assert_eq!(world.holder(pool), "s1", "{pool}");
+    }
+    // Not even by hand does anybody walk in a circle.
+    world.put(pool_key("south"), json!({ "name": "south", "replaced_by": "east" }));
+    world.look("w1").pools.heir("east");
+    let back = Replacement { pool: "west", to: "north", users: true };
+    assert_eq!(refused(&mut world, back), "north was replaced by south");
+}
+
 #[test]
 fn what_would_be_wrong_is_refused() {
     let mut world = World::new();
