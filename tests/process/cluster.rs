@@ -155,6 +155,45 @@ fn linked_hosts_serve_each_others_phones() {
     }
 }
 
+fn signal(host: &Host, signal: &str) {
+    let process = host.process().to_string();
+    assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+}
+
+/// SIGSTOP, as a virtual machine that is being moved: what it had heard and not looked at, and what was due meanwhile, is not its
+/// business any more when it wakes up.
+#[test]
+fn a_host_that_froze_rings_nobody_and_ends_nothing_when_it_wakes_up() {
+    let tls = certificates(&["fe1", "fe2"]);
+    let etcd = Etcd::start_secure(tls.path());
+    let frozen = Host::start_in_cluster("fe1", &etcd.endpoints(), tls.path());
+    let phones = Host::start_in_cluster("fe2", &etcd.endpoints(), tls.path());
+    let [alice, bob, carol, dave] =
+        ["alice", "bob", "carol", "dave"].map(|user| Line::register(&phones, user));
+    assert_eq!(phones.server_of("alice").as_deref(), Some("fe1"));
+    let parked =
+        alice.run(Script::new("alice").answer().accept_offer().accept_offer().accept_offer().hung_up());
+    bob.run(parker()).succeeds();
+    assert_eq!(phones.one_parked(), "7001");
+
+    signal(&frozen, "-STOP");
+    let callee = dave.run(Script::new("dave").answer().hung_up());
+    let caller = carol.run(Script::new("carol").call("1004").pause(12_000).hang_up());
+    wait_for("another server", || (phones.server_of("alice").as_deref() == Some("fe2")).then_some(()));
+    std::thread::sleep(Duration::from_secs(5));
+    signal(&frozen, "-CONT");
+    std::thread::sleep(Duration::from_secs(2));
+    let calls = frozen.get("calls");
+    let hosts: Vec<&str> =
+        calls.as_array().unwrap().iter().map(|call| call["host"].as_str().unwrap()).collect();
+    assert!(!hosts.contains(&"fe1"), "{calls:#}");
+    all_succeed([caller, callee]);
+    all_succeed([bob.run(Script::new("bob").call("7001").pause(500).hang_up()), parked]);
+    for host in [&frozen, &phones] {
+        host.is_quiet();
+    }
+}
+
 /// Over TLS etcd comes back as it does without; whoever it does not believe, or who does not believe it, is told so.
 #[test]
 fn an_etcd_with_certificates_comes_back_and_keeps_strangers_out() {

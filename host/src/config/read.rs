@@ -108,6 +108,12 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Where a list stands with nothing in it.
+    pub fn empty_list(&self, key: &str) -> Option<Span> {
+        let value = self.table?.get(key)?;
+        matches!(value.get_ref(), DeValue::Array(items) if items.is_empty()).then(|| value.span())
+    }
+
     fn get(&mut self, key: &'static str) -> Option<(Span, &'a Spanned<DeValue<'i>>)> {
         self.known.push(key);
         let (name, value) = self.table?.get_key_value(key)?;

@@ -50,9 +50,13 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     section.finish();
     if !reader.draft.config.store.kind.is_shared() {
         root.unexpected("cluster", "it belongs to store.kind = \"etcd\"; leave it out");
-    } else if root.has("cluster") {
+    } else {
+        let present = root.has("cluster");
+        // Asked for in any case, or nobody who misspells it is told its name.
         let mut section = root.section("cluster");
-        reader.draft.config.cluster = reader.cluster(&mut section);
+        if present {
+            reader.draft.config.cluster = reader.cluster(&mut section);
+        }
         section.finish();
     }
 

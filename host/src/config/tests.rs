@@ -736,6 +736,13 @@ fn what_is_wrong_with_a_cluster_is_said_where_it_stands() {
         "#]],
     );
     check(
+        &format!("{LEAST}{}[clutser]\n", SHARED.replace("\"http://127.0.0.1:2379\"", "")),
+        expect![[r#"
+            etc/switchyard.toml:7:13: store.endpoints: expected a list of addresses such as "http://10.0.0.1:2379", found none
+            etc/switchyard.toml:8:2: clutser: unknown key, did you mean cluster?
+        "#]],
+    );
+    check(
         &format!("{LEAST}{SHARED}[cluster]\nlisten = \"127.0.0.1:5071\"\n"),
         expect![[r#"
         etc/switchyard.toml:8:2: cluster.ca: missing, expected the PEM file with who signs the hosts' certificates

@@ -9,9 +9,10 @@ mod replaced;
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchyard_host::admin::{RangeSpec, Request};
 use switchyard_host::pool::Ask;
+use switchyard_host::store::Operation;
 
 use crate::harness::{CallId, World, WorldOptions};
 
@@ -159,4 +160,38 @@ fn a_disaster_is_told_as_it_happens() {
     world.kill(2);
     world.run_for(seconds(12));
     assert!(told(&world, "host.gone").contains(&"fw2".to_owned()));
+}
+
+/// What the lost pool's hosts have left in the store of their policy may be anything: the backup goes by what it knew before, or by
+/// its own.
+#[test]
+fn a_pool_whose_policy_is_broken_fails_over_all_the_same() {
+    let broken = [
+        json!({ "host": "fe1", "hash": "x", "files": { "default.lua": "return (" } }).to_string(),
+        json!({ "host": "fe1", "hash": "x", "files": { "default.lua": "while true do end" } }).to_string(),
+        json!({ "host": "fe1", "hash": "x", "files": { "pools/east.lua": "return 7" } }).to_string(),
+        json!({ "host": "fe1", "hash": "x", "files": {} }).to_string(),
+        json!({ "host": "fe1", "hash": "x", "files": { "../../etc/passwd.lua": "error('x')" } }).to_string(),
+        "{".to_owned(),
+    ];
+    for value in broken {
+        for restarted in [false, true] {
+            let mut world = world("");
+            let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fw1")]);
+            let key = switchyard_host::store::keys::policy_key("east");
+            world.write_record(Operation::Put { key, value: value.clone().into() });
+            world.run_for(seconds(1));
+            lose_east(&mut world);
+            if restarted {
+                world.kill(1);
+                world.start(1);
+                world.run_for(seconds(8));
+            }
+            world.run_for(seconds(300));
+            move_east(&mut world, Ask::Failover);
+            let (_, b) = world.connect(alice, bob);
+            let told = park(&mut world, bob, b);
+            assert!(told.contains("200 OK") && number_in(&told).starts_with("80"), "{value}: {told}");
+        }
+    }
 }

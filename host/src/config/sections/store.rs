@@ -55,7 +55,12 @@ impl Reader {
         let lease = section.duration("lease", LEASE_SHORTEST..=LEASE_LONGEST, Etcd::LEASE);
         let expected = "a list of addresses such as \"http://10.0.0.1:2379\"";
         let endpoints = match section.has("endpoints") {
-            true => section.list("endpoints", expected, endpoint).map(inner).unwrap_or_default(),
+            true => {
+                if let Some(span) = section.empty_list("endpoints") {
+                    section.error(span, "endpoints", format!("expected {expected}, found none"));
+                }
+                section.list("endpoints", expected, endpoint).map(inner).unwrap_or_default()
+            }
             false => {
                 section.required("endpoints", expected, endpoint).map(|_| Vec::new()).unwrap_or_default()
             }
