@@ -219,6 +219,11 @@ impl Directory {
         }
     }
 
+    /// The user a change is about, as it was before.
+    pub fn user_of(&self, change: &Change) -> Option<&User> {
+        self.users.get(change.key.strip_prefix(&User::key(""))?)
+    }
+
     /// The user of exactly this name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.get(name)

@@ -104,13 +104,23 @@ impl Engine {
     }
 
     /// A user came, went, or is in another group.
-    pub(super) fn user_changed(&mut self, change: &Change) {
-        if let (Some(Key::User(name)), None) = (Key::parse(&change.key), &change.record) {
+    pub(super) fn user_changed(&mut self, change: &Change, before: Option<&User>) {
+        if self.notifier.is_empty() {
+            return;
+        }
+        let Some(Key::User(name)) = Key::parse(&change.key) else { return };
+        // Only what depends on this user: thousands may change at once.
+        let groups = before.into_iter().chain(self.directory.user(&name)).flat_map(User::pickup_groups);
+        for group in groups.map(str::to_owned).collect::<BTreeSet<_>>() {
+            self.notifier.touch(&mut self.core, &Resource::Group(group));
+        }
+        self.notifier.touch(&mut self.core, &Resource::User(name.clone()));
+        self.notifier.touch_watcher(&mut self.core, &name);
+        if change.record.is_none() {
             let mut writes = self.notifier.watcher_gone(&mut self.core, &name);
             writes.extend(self.notifier.resource_gone(&mut self.core, &Resource::User(name)));
             self.write_behind(writes);
         }
-        self.notifier.touch_all(&mut self.core);
     }
 
     /// Compares what every watcher knows with the truth.

@@ -135,8 +135,9 @@ impl Engine {
     /// A record we mirror has changed.
     pub(super) fn store_changed(&mut self, change: &Change) {
         self.cluster_changed(change);
+        let before = self.directory.user_of(change).cloned();
         if self.directory.apply(change) {
-            self.user_changed(change);
+            self.user_changed(change, before.as_ref());
         }
         self.registrar.apply(change);
         if self.is_epoch_of_served(change) {

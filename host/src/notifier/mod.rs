@@ -387,6 +387,14 @@ impl Notifier {
         }
     }
 
+    /// What this user may see may have changed.
+    pub fn touch_watcher(&mut self, cx: &mut Core, watcher: &str) {
+        let of_watcher = self.subscriptions.iter().filter(|(_, sub)| sub.record.watcher == watcher);
+        for id in of_watcher.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.remind(cx, id);
+        }
+    }
+
     /// Anything may have changed: the policy that says who sees what.
     pub fn touch_all(&mut self, cx: &mut Core) {
         for id in self.subscriptions.keys().copied().collect::<Vec<_>>() {

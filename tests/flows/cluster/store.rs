@@ -22,14 +22,7 @@ fn remove(world: &mut World, key: String) {
 /// A host may be of a later version, and an operator may put anything anywhere.
 #[test]
 fn records_that_cannot_be_read_stop_nobody() {
-    let garbage = [
-        "{",
-        "\u{1}\u{2}",
-        "[]",
-        "{\"name\":\"nobody\",\"more\":{\"a\":[1]}}",
-        "null",
-        "18446744073709551615",
-    ];
+    let garbage = ["{", "{\"name\":\"nobody\",\"more\":{\"a\":[1]}}", "18446744073709551615"];
     for value in garbage {
         let mut world = two_pools();
         let [alice, bob, erin] = world.phones_at([("alice", "fe1"), ("bob", "fw1"), ("erin", "fw1")]);
