@@ -154,6 +154,8 @@ pub struct World {
     pub streams: BTreeMap<(usize, u64), Stream>,
     /// Pairs of hosts that do not hear each other.
     pub cut_links: BTreeSet<(usize, usize)>,
+    /// How many writes the store was asked for.
+    pub asked: usize,
     /// How much the hosts have said to each other.
     pub linked: usize,
     /// Hosts that do not reach the store, and since when.
@@ -244,6 +246,7 @@ impl World {
             network: Network::default(),
             streams: BTreeMap::new(),
             cut_links: BTreeSet::new(),
+            asked: 0,
             linked: 0,
             storeless: BTreeMap::new(),
             strays: Vec::new(),

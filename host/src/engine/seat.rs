@@ -46,6 +46,8 @@ pub(super) struct Clustered {
     pub(super) served: BTreeSet<String>,
     /// Seats that are being taken: asked for, or won and being read.
     taking: BTreeSet<String>,
+    /// Until when no other attempt is made at a seat that was not to be had.
+    resting: BTreeMap<String, Instant>,
     /// Seats passed to others because this host is going down.
     handed_on: BTreeSet<String>,
     /// Since when a seat has been seen vacant.
@@ -75,6 +77,7 @@ impl Clustered {
             rest_until: None,
             served: BTreeSet::new(),
             taking: BTreeSet::new(),
+            resting: BTreeMap::new(),
             handed_on: BTreeSet::new(),
             vacant: BTreeMap::new(),
             held_back: BTreeMap::new(),
@@ -146,7 +149,8 @@ impl Engine {
         // Whoever takes a seat writes an epoch: one that is removed was removed by hand.
         let raised = self.cluster.is_some() && self.serves(&pool) && change.record.is_some();
         if let Some(cluster) = self.cluster.as_mut().filter(|_| raised) {
-            cluster.held_back.insert(pool, (now, change.clone()));
+            let since = cluster.held_back.get(&pool).map_or(now, |(since, _)| *since);
+            cluster.held_back.insert(pool, (since, change.clone()));
         }
         raised
     }
@@ -156,7 +160,8 @@ impl Engine {
         let now = self.core.now.instant;
         let Some(cluster) = &mut self.cluster else { return };
         let by_hand = |pool: &String, since: Instant| {
-            now >= since + AGAIN && cluster.seats.last_holder(pool) == Some(cluster.seats.own())
+            let holder = cluster.seats.last_holder(pool);
+            now >= since + AGAIN && holder.is_none_or(|holder| holder == cluster.seats.own())
         };
         let pools: Vec<String> = (cluster.held_back.iter())
             .filter(|(pool, (since, _))| by_hand(pool, *since))
@@ -224,6 +229,11 @@ impl Engine {
         for pool in cluster.pools.names().map(str::to_owned).collect::<Vec<_>>() {
             let pool = &pool;
             if cluster.taking.contains(pool) {
+                continue;
+            }
+            // What stood in the way may be there still, whatever the store has told about it meanwhile.
+            if let Some(until) = cluster.resting.get(pool).copied().filter(|until| *until > now) {
+                wake = Some(wake.map_or(until, |wake: Instant| wake.min(until)));
                 continue;
             }
             if let Some(holder) = cluster.seats.holder(pool) {
@@ -329,7 +339,8 @@ impl Engine {
         let again = self.core.now.instant + AGAIN;
         if let Some(cluster) = &mut self.cluster {
             cluster.taking.remove(pool);
-            self.core.timers.set(Timer::Seats, again);
+            cluster.resting.insert(pool.to_owned(), again);
+            cluster.changed = true;
         }
     }
 

@@ -27,6 +27,7 @@ impl World {
     }
 
     pub(super) fn write(&mut self, host: usize, request: StoreId, transaction: &Transaction) {
+        self.asked += 1;
         let away = || Err(StoreError::Unavailable("switched off by the test".to_owned()));
         if self.is_struck(host, request, transaction) {
             return;
