@@ -2,6 +2,8 @@
 //! hears. Nothing here asserts a duration; what is waited for may take ten times as long as ever seen. A test that
 //! fails prints what the host logged and what the phones said.
 
+#![cfg_attr(not(feature = "etcd"), allow(dead_code, reason = "clusters need more of it"))]
+
 mod administration;
 mod audio;
 mod baresip;
