@@ -154,6 +154,8 @@ pub struct World {
     pub streams: BTreeMap<(usize, u64), Stream>,
     /// Pairs of hosts that do not hear each other.
     pub cut_links: BTreeSet<(usize, usize)>,
+    /// What phones say reaches every host, as of one that tries them all.
+    pub on_both_ways: bool,
     /// How many writes the store was asked for.
     pub asked: usize,
     /// How much the hosts have said to each other.
@@ -246,6 +248,7 @@ impl World {
             network: Network::default(),
             streams: BTreeMap::new(),
             cut_links: BTreeSet::new(),
+            on_both_ways: false,
             asked: 0,
             linked: 0,
             storeless: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod death;
+mod edges;
 mod fenced;
 mod pools;
 mod store;

@@ -47,6 +47,11 @@ impl World {
             let flow = Flow { local: flow.remote, remote: self.phones[index].seen_as, ..flow };
             for delay in self.arrivals(index, true, flow.protocol) {
                 self.push(delay, Pending::ToHost(flow, bytes.clone()));
+                let elsewhere = self.hosts.iter().map(|host| host.address).filter(|at| *at != flow.local);
+                let elsewhere: Vec<_> = elsewhere.filter(|_| self.on_both_ways).collect();
+                for local in elsewhere {
+                    self.push(delay, Pending::ToHost(Flow { local, ..flow }, bytes.clone()));
+                }
             }
         }
     }
