@@ -24,6 +24,9 @@ struct Lent {
     /// [`Bundle::hash`].
     hash: String,
     files: BTreeMap<String, String>,
+    /// `sip.domain` of that host: all of a cluster have the same, or passwords that are right at one are wrong at another.
+    #[serde(default)]
+    domain: String,
 }
 
 impl Engine {
@@ -36,7 +39,9 @@ impl Engine {
         }
         let stored = snapshot.records.get(&policy_key(&self.config.host.pool));
         let stored = stored.and_then(|record| serde_json::from_slice::<Lent>(&record.value).ok());
-        if stored.is_none_or(|lent| lent.hash != self.policies.borrow().bundle().hash()) {
+        let domain = &self.config.sip.domain;
+        let same = |lent: Lent| lent.hash == self.policies.borrow().bundle().hash() && lent.domain == *domain;
+        if !stored.is_some_and(same) {
             self.lend_policy();
         } else {
             self.read_terms();
@@ -59,7 +64,12 @@ impl Engine {
             return;
         }
         let key = policy_key(pool);
-        let lent = Lent { host: self.config.host.name.clone(), hash: bundle.hash().to_owned(), files };
+        let lent = Lent {
+            host: self.config.host.name.clone(),
+            hash: bundle.hash().to_owned(),
+            files,
+            domain: self.config.sip.domain.clone(),
+        };
         let value = serde_json::to_vec(&lent).unwrap_or_default().into();
         self.write_behind(vec![Operation::Put { key, value }]);
     }
@@ -69,6 +79,13 @@ impl Engine {
         let Some(Key::Policy(pool)) = Key::parse(&change.key) else { return };
         let lent =
             change.record.as_ref().and_then(|record| serde_json::from_slice::<Lent>(&record.value).ok());
+        if let Some(lent) = lent.as_ref().filter(|lent| !lent.domain.is_empty())
+            && lent.domain != self.config.sip.domain
+        {
+            let detail =
+                json!({ "host": lent.host, "domain": lent.domain, "own_domain": self.config.sip.domain });
+            self.core.event("domain.skew", None, None, detail);
+        }
         if pool == self.config.host.pool {
             self.compare_policies(lent);
             return;

@@ -177,3 +177,20 @@ fn a_long_list_of_another_host_is_told_whole() {
     let served = users.as_array().unwrap().iter().filter(|user| user["host"] == "fw1").count();
     assert_eq!((served, users.as_array().unwrap().len()), (4_002, 4_006));
 }
+
+/// Passwords are hashed with the domain: at a host of another one nobody's is right.
+#[test]
+fn a_host_of_another_domain_is_told_of() {
+    let mut world = two_pools();
+    assert_eq!(world.told("domain.skew").len(), 0);
+    let lent =
+        |domain: &str| json!({ "host": "fw1", "hash": "x", "files": {}, "domain": domain }).to_string();
+    put(&mut world, policy_key("west"), &lent("example.test"));
+    world.run_for(second());
+    assert_eq!(world.told("domain.skew").len(), 0);
+    put(&mut world, policy_key("west"), &lent("other.test"));
+    world.run_for(second());
+    let told = world.told("domain.skew");
+    assert_eq!(told[0].detail["domain"], "other.test");
+    assert_eq!(told[0].detail["host"], "fw1");
+}
