@@ -65,7 +65,7 @@ SEED ?= 0
 SEEDS ?= 10000
 CALLS ?= 15
 TOGETHER ?= 0
-STRUCK := simulation::procedures::every_write_in_every_way
+STRUCK := simulation::procedures::every_write_in_every_way simulation::replaced::every_write_in_every_way
 
 simulate: needs-build ## whole deployments from seeds, with faults: SEEDS=10000 CALLS=15 (each), from SEED=0 on; TOGETHER=1: several hosts
 	TOGETHER=$(TOGETHER) SEED=$(SEED) SEEDS=$(SEEDS) CALLS=$(CALLS) $(CARGO) test --release --locked -p switchyard --test host -- \

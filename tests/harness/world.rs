@@ -376,10 +376,15 @@ impl World {
 
     /// The same of a host.
     pub fn ask_host(&mut self, host: usize, what: Request) -> Result<serde_json::Value, Refused> {
+        let life = self.hosts[host].life;
         let id = self.asks(host, what);
         for _ in 0..600 {
             if let Some(answer) = self.admin.remove(&id) {
                 return answer;
+            }
+            if self.hosts[host].engine.is_none() || self.hosts[host].life != life {
+                let text = "the host has died".to_owned();
+                return Err(Refused { status: 503, code: None, text });
             }
             self.run_for(Duration::from_millis(100));
         }

@@ -5,6 +5,7 @@ mod invariants;
 mod model;
 mod probe;
 mod procedures;
+mod replaced;
 mod run;
 mod script;
 mod shrink;

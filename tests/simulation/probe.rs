@@ -80,14 +80,16 @@ impl Probe {
     pub fn look(&self, world: &mut World, pool: usize, edge: usize) -> Result<bool, String> {
         let living: Vec<usize> =
             (0..world.hosts.len()).filter(|host| world.hosts[*host].engine.is_some()).collect();
-        let backup = record(world, POOLS[1 - pool]);
-        if living.is_empty() || !world.is_whole() || backup.phase != Phase::Active {
+        let phase = record(world, POOLS[pool]).phase;
+        let others = record(world, POOLS[1 - pool]).phase;
+        // Users of a pool that is well notice nothing of the other (RES-12). Of two that are not, nobody has said anything.
+        let told_of = others == Phase::Active || phase == Phase::Active;
+        if living.is_empty() || !world.is_whole() || !told_of {
             return Ok(false);
         }
         let before = situation(world);
         let weather = std::mem::replace(&mut world.network.weather, Weather::FAIR);
-        let phase = record(world, POOLS[pool]).phase;
-        let told = self.try_all(world, pool, phase, world.hosts[living[edge % living.len()]].name);
+        let told = self.try_all(world, pool, [phase, others], world.hosts[living[edge % living.len()]].name);
         world.network.weather = weather;
         self.hang_up(world);
         match told {
@@ -99,7 +101,7 @@ impl Probe {
         }
     }
 
-    fn try_all(&self, world: &mut World, pool: usize, phase: Phase, edge: &str) -> Tried<()> {
+    fn try_all(&self, world: &mut World, pool: usize, [phase, others]: [Phase; 2], edge: &str) -> Tried<()> {
         let [one, other] = self.phones[pool];
         let [near, far] = self.phones[1 - pool];
         for phone in self.phones.into_iter().flatten() {
@@ -116,6 +118,10 @@ impl Probe {
         }
         self.try_park(world, phase, pool, [one, other])?;
         self.hang_up(world);
+        // Callers and pickers are of the other pool.
+        if others.is_resiliency() {
+            return Ok(());
+        }
         self.try_pickup(world, phase, pool, [near, one, far, other])
     }
 

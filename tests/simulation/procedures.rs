@@ -448,15 +448,15 @@ fn strike_all(case: &Case, how: impl Fn(usize) -> Vec<(Moment, bool)>) -> BTreeS
 }
 
 /// One way for each write, another for the next: every write is struck, and in long runs in every way.
-fn in_turn(skip: usize) -> Vec<(Moment, bool)> {
+pub fn in_turn(skip: usize) -> Vec<(Moment, bool)> {
     vec![(Moment::ALL[skip % 3], skip.is_multiple_of(2))]
 }
 
-fn in_every_way(_: usize) -> Vec<(Moment, bool)> {
+pub fn in_every_way(_: usize) -> Vec<(Moment, bool)> {
     Moment::ALL.into_iter().flat_map(|moment| [(moment, true), (moment, false)]).collect()
 }
 
-fn assert_all_steps(struck: &BTreeSet<String>, procedure: Procedure) {
+pub fn assert_all_steps(struck: &BTreeSet<String>, procedure: Procedure) {
     for step in procedure.steps() {
         let (procedure, step) = (procedure.word(), step.word());
         let named = |what: &String| what.starts_with(procedure) && what.contains(step);

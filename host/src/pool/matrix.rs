@@ -1,6 +1,6 @@
 //! The two matrices: what becomes of calls of a pool's users in each phase, and what those may do (facts.md §2).
 //!
-//! The engine does not ask here: drills, flows and simulations do, and hold what phones see against it.
+//! The engine does not ask here. Simulations hold what phones see against it; the rows and columns of the drill are these, too.
 
 use super::record::Phase;
 

@@ -55,29 +55,32 @@ impl Script {
             ..Trouble::default()
         };
         // The largest has most to go wrong.
-        let hosts = DEPLOYMENTS[[0, 1, 2, 2][rng.random_range(0..4)]];
+        let hosts = DEPLOYMENTS[[0, 1, 2, 2, 2, 2][rng.random_range(0..6)]];
         let pair = hosts.len() == DEPLOYMENTS[DEPLOYMENTS.len() - 1].len() && rng.random_range(0..4) > 0;
         let terms = pair.then(|| rng.random_range(0..TERMS.len()));
-        let losses = pair && troubled && rng.random_range(0..2) == 0;
+        let losses = pair && troubled && rng.random_range(0..3) > 0;
         let trouble = Trouble { losses, ..trouble };
+        // Where a story is told, little else comes between its acts.
+        let told = pair && rng.random_range(0..4) > 0;
+        let one_in = if told { 30 } else { 6 };
         let mut steps: Vec<Step> = (0..steps)
             .map(|_| {
-                let act = pair.then(|| of_pools(&mut rng, trouble, hosts.len())).flatten();
+                let act = pair.then(|| of_pools(&mut rng, trouble, hosts.len(), one_in)).flatten();
                 let act = act.or_else(|| far_fault(&mut rng, trouble, hosts.len()));
                 let act = act.unwrap_or_else(|| act_of_phones(&mut rng, trouble));
                 Step { after: pause(&mut rng), act }
             })
             .collect();
-        if pair {
+        if told {
             story::tell(&mut rng, trouble, &mut steps);
         }
         Self { seed, trouble, hosts, terms, streams: false, steps }
     }
 }
 
-/// What is done to pools and what is done about it, one step in six.
-fn of_pools(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize) -> Option<Act> {
-    if rng.random_range(0..6) > 0 {
+/// What is done to pools and what is done about it, in one step of so many.
+fn of_pools(rng: &mut ChaCha12Rng, trouble: Trouble, hosts: usize, one_in: u32) -> Option<Act> {
+    if rng.random_range(0..one_in) > 0 {
         return None;
     }
     let (pool, host) = (rng.random_range(0..2), rng.random_range(0..hosts));

@@ -12,11 +12,8 @@ use super::{Act, Step, Trouble};
 /// Longer than any script.
 const FOR_GOOD: Duration = Duration::from_secs(3_600);
 
-/// Puts a story into three scripts of four: its acts take the place of others, in order.
+/// Puts a story into a script: its acts take the place of others, in order.
 pub(super) fn tell(rng: &mut ChaCha12Rng, trouble: Trouble, steps: &mut [Step]) {
-    if rng.random_range(0..4) == 0 {
-        return;
-    }
     let story = story(rng, trouble);
     let pause = steps.len() / (story.len() + 1);
     for (nth, act) in story.into_iter().enumerate() {

@@ -19,28 +19,29 @@ use super::park::{holds, music, registers};
 use super::report::{Seen, Verdict};
 use crate::cli::Failure;
 use crate::cli::client::segment;
+use crate::pool::matrix::{Column, Row};
 use crate::time::Instant;
 
 /// How often it is looked which phase it is.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-const PARK: &str = "Call Park";
-const PICKUP: &str = "Group Call Pickup";
+const PARK: &str = Row::Parked.matrix();
+const PICKUP: &str = Row::Ringing.matrix();
 const NATIVES: &str = "Users of the backup pool";
 
-const NOT_PARKED: &str = "not yet parked";
-const PARKED: &str = "parked";
-const RETRIEVED: &str = "parked and retrieved";
-const NEW: &str = "new calls";
-const RINGING: &str = "ringing";
-const PICKED: &str = "picked up";
+const NOT_PARKED: &str = Row::NotParked.word();
+const PARKED: &str = Row::Parked.word();
+const RETRIEVED: &str = Row::Retrieved.word();
+const NEW: &str = Row::New.word();
+const RINGING: &str = Row::Ringing.word();
+const PICKED: &str = Row::PickedUp.word();
 
-const BEFORE: &str = "before";
-const OUTAGE: &str = "outage";
-const OVER: &str = "during failover";
-const AFTER: &str = "after failover";
-const BACK: &str = "during failback";
-const HOME: &str = "after failback";
+const BEFORE: &str = Column::Before.word();
+const OUTAGE: &str = Column::Outage.word();
+const OVER: &str = Column::Failover.word();
+const AFTER: &str = Column::FailedOver.word();
+const BACK: &str = Column::Failback.word();
+const HOME: &str = Column::Home.word();
 
 const GOES_ON: &str = "stays connected";
 
