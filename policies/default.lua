@@ -47,6 +47,7 @@ return {
     pickup_ranges        = "manual",      -- "automatic"
     drain_time           = "5m",          -- a planned failover waits this long for parked calls (0s..1h)
     fenced_limit         = "15m",         -- a host without its lease keeps parked calls this long (1m..24h)
+    redirect             = false,         -- true: phones that register at another pool are sent home; or a function
     -- What a user in resiliency mode may do, by phase. Hold and transfer always work.
     allowed = {
       outage       = { park = false, retrieve = false, pickup = false },

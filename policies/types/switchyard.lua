@@ -132,6 +132,11 @@ function log(...) end
 ---@class lamps
 ---@field names? names|unset
 
+---@class registering
+---@field user_agent string
+---@field host string      where it registers
+---@field transport string
+
 ---@class resiliency
 ---@field failure_detection? duration|unset             90s..24h, default "5m"
 ---@field failback_detection? duration|unset            5s..24h, default "10m"
@@ -141,6 +146,7 @@ function log(...) end
 ---@field pickup_ranges? "manual"|"automatic"|unset     default "manual"
 ---@field drain_time? duration|unset                    0s..1h, default "5m"
 ---@field fenced_limit? duration|unset                  1m..24h, default "15m"
+---@field redirect? boolean|unset|fun(user: party, phone: registering): boolean? default false
 ---@field allowed? allowed|unset
 
 ---@class sections

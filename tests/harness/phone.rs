@@ -161,6 +161,12 @@ pub struct Phone {
     pub watches: Vec<Watch>,
     pub messages: Vec<String>,
     pub registered: bool,
+    /// The Contacts of the 301s to its REGISTERs.
+    pub sent_home: Vec<String>,
+    /// It registers where a 301 says, the best first (RFC 3261 §8.1.3.4).
+    pub follows: bool,
+    /// What it calls itself.
+    pub user_agent: &'static str,
     pub tx: Transactions,
     host: SocketAddr,
     pub domain: String,
@@ -226,6 +232,9 @@ impl Phone {
             watches: Vec::new(),
             messages: Vec::new(),
             registered: false,
+            sent_home: Vec::new(),
+            follows: false,
+            user_agent: "",
             tx: Transactions::new(ChaCha12Rng::seed_from_u64(seed ^ u64::from(number) << 32)),
             host,
             domain: domain.to_owned(),

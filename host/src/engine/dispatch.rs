@@ -272,6 +272,10 @@ impl Engine {
             self.refuse_request(server, request, &rejection);
             return;
         }
+        if let Some(draft) = self.redirect(&user, request, &flow) {
+            self.core.tx.respond(self.core.now, server, &draft);
+            return;
+        }
         let flows = self.flows_of(&user);
         let (draft, writes) = self.registrar.register(self.core.now, &user, request, flow);
         self.follow_phones(&user, &flows);

@@ -8,7 +8,7 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
+//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `redirect` (phones that are told where home is), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
 //! while others may have taken over).
 
 pub(crate) mod core;
@@ -37,6 +37,7 @@ mod pools;
 mod procedure;
 mod protect;
 mod record;
+mod redirect;
 mod routing;
 mod seat;
 mod transfer;

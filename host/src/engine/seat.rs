@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
+use super::redirect::{Told, nobody_told};
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::cluster::{Mark, Met, Seats};
@@ -56,6 +57,8 @@ pub(super) struct Clustered {
     held_back: BTreeMap<String, (Instant, Change)>,
     /// Something about hosts or seats is new.
     pub(super) changed: bool,
+    /// Phones that were told where home is.
+    pub(super) told: Told,
     /// Questions of the administrative interface between hosts.
     pub(super) elsewhere: Elsewhere,
     /// Since when this host has no lease.
@@ -82,6 +85,7 @@ impl Clustered {
             vacant: BTreeMap::new(),
             held_back: BTreeMap::new(),
             changed: true,
+            told: nobody_told(),
             elsewhere: Elsewhere::default(),
             fenced_since: None,
         }
@@ -378,6 +382,8 @@ impl Engine {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.served.remove(pool);
         cluster.dealt.remove(pool);
+        // Who is at the backup when the pool comes home is told anew (RES-08).
+        cluster.told = nobody_told();
         let by = cluster.seats.last_holder(pool);
         let epoch = cluster.held_back.remove(pool);
         self.put_down_pool(pool);

@@ -28,6 +28,8 @@ pub(crate) fn section() -> Field {
     let mut cell = setting(Shape::Boolean, &json!(false));
     cell.hook = true;
     let row = Field::table(fields(ACTIONS.map(|action| (action, cell.clone()))));
+    let mut redirect = setting(Shape::Boolean, &json!(false));
+    redirect.hook = true;
     Field::table(fields([
         ("failure_detection", duration(5 * SECOND, 24 * HOUR, "300s")),
         ("failback_detection", duration(5 * SECOND, 24 * HOUR, "600s")),
@@ -37,6 +39,7 @@ pub(crate) fn section() -> Field {
         ("pickup_ranges", word(["manual", "automatic"])),
         ("drain_time", duration(0, HOUR, "5m")),
         ("fenced_limit", duration(MINUTE, 24 * HOUR, "15m")),
+        ("redirect", redirect),
         ("allowed", Field::table(fields(PHASES.map(|phase| (phase, row.clone()))))),
     ]))
 }
@@ -93,6 +96,7 @@ mod tests {
                 "pickup_ranges": "manual",
                 "drain_time": 300_000,
                 "fenced_limit": 900_000,
+                "redirect": false,
                 "allowed": { "outage": barred, "resilient": barred, "failing_over": barred, "failing_back": barred },
             })
         );

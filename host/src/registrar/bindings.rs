@@ -166,6 +166,12 @@ impl Registrar {
         (response, operations)
     }
 
+    /// Whether a REGISTER says of a phone where it is, rather than asking, or taking one back.
+    pub fn is_wanted(&self, request: &Message) -> bool {
+        let wish = contacts::wish(request, &self.config);
+        matches!(wish, Ok(Wish::Change(wanted)) if wanted.iter().any(|wanted| !wanted.expires.is_zero()))
+    }
+
     fn update(
         &mut self,
         now: Now,

@@ -26,6 +26,8 @@ What holds for all of them:
 * Call-ID, tags and the other side are there only for who may see names (`lamps.names`,
   [policies/README.md](../policies/README.md)): by default the same pickup group. Others see the lamp, and dial.
 * A pickup by Replaces goes by the same rights as one by dialling; an answered call is never taken by it.
+* A REGISTER is answered 301 only where the policy says so ([`resiliency.redirect`](../policies/README.md#redirect)). What a
+  phone makes of it stands below where it was tried; none is known that gets to where it is told.
 ";
 
 fn watching(phone: &Phone) -> String {
@@ -61,6 +63,9 @@ fn page() -> String {
         ];
         for (what, how) in rows {
             writeln!(page, "| {what} | {how} |").unwrap();
+        }
+        if let Some(moved) = phone.moved {
+            writeln!(page, "| told to register elsewhere | {moved} |").unwrap();
         }
         for (what, setting) in phone.settings {
             writeln!(page, "| set: {what} | {setting} |").unwrap();

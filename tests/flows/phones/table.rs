@@ -12,6 +12,8 @@ pub struct Phone {
     pub parks: &'static [Park],
     pub retrieves: &'static [Retrieve],
     pub picks_up: &'static [Pickup],
+    /// What it makes of a 301 to its REGISTER (RES-09); `None`: not known.
+    pub moved: Option<&'static str>,
     /// What to set, and to what.
     pub settings: &'static [(&'static str, &'static str)],
     /// What it makes of what it is told, and what it needs for that.
@@ -114,6 +116,7 @@ pub const YEALINK: Phone = Phone {
     parks: &[Park::Blind, Park::HoldAndDial],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Replaces, Pickup::Dial],
+    moved: None,
     settings: &[
         ("pick up by key, with Replaces", "`account.X.dialoginfo_callpickup = 1`"),
         ("or by dialling", "`account.X.direct_pickup_code = **`"),
@@ -146,6 +149,7 @@ pub const POLY: Phone = Phone {
     parks: &[Park::Blind],
     retrieves: &[Retrieve::Dial, Retrieve::Replaces],
     picks_up: &[Pickup::Replaces, Pickup::Dial],
+    moved: None,
     settings: &[
         (
             "a colleague's key",
@@ -176,6 +180,7 @@ pub const SNOM: Phone = Phone {
     parks: &[Park::Blind, Park::BlindWithParameter],
     retrieves: &[Retrieve::Dial, Retrieve::DialWithParameter],
     picks_up: &[Pickup::CallId, Pickup::Replaces, Pickup::Dial],
+    moved: None,
     settings: &[
         (
             "a colleague's key",
@@ -204,6 +209,7 @@ pub const CISCO: Phone = Phone {
     parks: &[Park::BlindWithParameter],
     retrieves: &[Retrieve::DialWithParameter, Retrieve::Replaces, Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: None,
     settings: &[
         ("a colleague's key", "`fnc=blf+sd+cp;sub=1002@$PROXY;ext=1002@$PROXY`"),
         ("what a blinking key dials", "Call Pickup Code `**`"),
@@ -229,6 +235,7 @@ pub const GRANDSTREAM: Phone = Phone {
     parks: &[Park::Blind],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial, Pickup::Replaces],
+    moved: None,
     settings: &[
         ("a colleague's key", "BLF, value `1002`"),
         ("what a blinking key dials", "BLF Call-pickup Prefix `**` (P1347), as delivered"),
@@ -249,6 +256,7 @@ pub const FANVIL: Phone = Phone {
     parks: &[Park::Blind, Park::Attended],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: None,
     settings: &[
         ("a colleague's key", "Memory key, value `1002`, subtype BLF/BXFER, pickup number `**1002` in full"),
         ("an orbit's key", "Memory key, value `7001`, subtype BLF/BXFER (blind) or BLF/AXFER (attended)"),
@@ -264,6 +272,7 @@ pub const MITEL: Phone = Phone {
     parks: &[Park::Blind],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: None,
     settings: &[
         (
             "a key that shows, calls, and in a call transfers at once",
@@ -282,6 +291,7 @@ pub const OBIHAI: Phone = Phone {
     parks: &[Park::Blind],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial, Pickup::Replaces],
+    moved: None,
     settings: &[("pick up by key", "ITSP profile, directed call pickup: feature code `**`, or Replaces")],
     needs: "Call-ID and tags for Replaces.",
 };
@@ -294,6 +304,7 @@ pub const ZOIPER: Phone = Phone {
     parks: &[Park::Blind],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: None,
     settings: &[("orbit, pickup", "as contacts with the numbers `7001`, `**1002`")],
     needs: "Subscribes to `dialog`; whether it names what it accepts is not known, so the test names nothing.",
 };
@@ -313,6 +324,7 @@ pub const PJSIP: Phone = Phone {
     parks: &[Park::Blind, Park::Attended],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: None,
     settings: &[(
         "a buddy's lamp",
         "`subscribe_dlg_event` of the buddy, not `subscribe` (presence, answered 489)",
@@ -330,6 +342,9 @@ pub const LINPHONE: Phone = Phone {
     parks: &[Park::Attended, Park::Blind],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: Some(
+        "asks at the first Contact, does not answer the challenge it gets there, and tries no other: it is registered nowhere",
+    ),
     settings: &[("orbit, pickup", "as contacts with the addresses `sip:7001@DOMAIN`, `sip:**1002@DOMAIN`")],
     needs: "Its contacts ask for presence, which is answered 489; it has no lamps for dialogs.",
 };
@@ -344,6 +359,7 @@ pub const BARESIP: Phone = Phone {
     parks: &[Park::Blind, Park::HoldAndDial],
     retrieves: &[Retrieve::Dial],
     picks_up: &[Pickup::Dial],
+    moved: Some("counts it as a failure"),
     settings: &[("park", "in a call `t`, then `7001`; see `docs/phone.sh`")],
     needs: "No lamps; it cannot send Replaces.",
 };

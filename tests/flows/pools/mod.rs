@@ -5,6 +5,7 @@
 mod move_home;
 mod park;
 mod pickup;
+mod redirect;
 mod replaced;
 
 use std::time::Duration;

@@ -1,7 +1,9 @@
 //! What a phone makes of what it hears.
 
 use switchyard_host::registrar::{Login, answer_challenge};
-use switchyard_host::sip::{ClientId, Dialog, Draft, Event, Message, Method, Name, ServerId, Status};
+use switchyard_host::sip::{
+    ClientId, Dialog, Draft, Event, Message, Method, Name, NameAddr, ServerId, Status,
+};
 
 use super::{ALLOW, Call, CallId, OnRing, Phone, Wants};
 
@@ -218,6 +220,9 @@ impl Phone {
                 if status.is_success() {
                     self.registered = response.get(Name::Contact).is_some();
                 }
+                if status == Status::MOVED_PERMANENTLY {
+                    self.on_moved(response);
+                }
             }
             Wants::Invite(id) => self.on_invite_response(client, id, response, status),
             Wants::Reinvite(id) => {
@@ -253,6 +258,17 @@ impl Phone {
                 self.on_subscribe_response(watch, &request, response);
             }
             Wants::Other => {}
+        }
+    }
+
+    fn on_moved(&mut self, response: &Message) {
+        let contacts: Vec<&str> = response.list(Name::Contact).collect();
+        self.sent_home.push(contacts.join(", "));
+        let best = contacts.first().and_then(|contact| NameAddr::parse(contact).ok());
+        let ip = best.as_ref().and_then(|best| best.uri.host_ip());
+        if let Some(ip) = ip.filter(|_| self.follows) {
+            self.talk_to((ip, best.and_then(|best| best.uri.port).unwrap_or(5060)).into());
+            self.register(3600);
         }
     }
 
@@ -357,6 +373,7 @@ impl Phone {
             Name::Contact,
             Name::Allow,
             Name::Supported,
+            Name::UserAgent,
             Name::Expires,
         ] {
             for value in sent.all(name) {

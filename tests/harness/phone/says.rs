@@ -22,6 +22,9 @@ impl Phone {
             .add(Name::Contact, self.contact())
             .add(Name::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, MESSAGE")
             .add(Name::Expires, expires);
+        if !self.user_agent.is_empty() {
+            draft.add(Name::UserAgent, self.user_agent);
+        }
         draft
     }
 

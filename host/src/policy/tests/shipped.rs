@@ -121,7 +121,9 @@ fn examples_of_the_readme_are_right() {
                 "return {{ call_park = {{ pickup_timeout = '3m', allow = function(r) return r.parker.pickup_group ~= '*109' end }}, {tests} }}"
             ),
             cells if cells.starts_with("names") => format!("return {{ lamps = {{ {cells} }} }}"),
-            cells if cells.starts_with("allowed") => format!("return {{ resiliency = {{ {cells} }} }}"),
+            cells if cells.starts_with("allowed") || cells.starts_with("redirect") => {
+                format!("return {{ resiliency = {{ {cells} }} }}")
+            }
             section if section.starts_with("outbound") => format!("return {{ {section} }}"),
             hook if hook.contains("request.picker") => format!("return {{ group_pickup = {{ {hook} }} }}"),
             hook => format!("return {{ call_park = {{ {hook} }} }}"),
@@ -129,7 +131,7 @@ fn examples_of_the_readme_are_right() {
         all(&[("default.lua", "return {}"), ("pools/west.lua", &file)]);
         checked += 1;
     }
-    assert_eq!(checked, 8);
+    assert_eq!(checked, 9);
     for example in readme.split("Example: `").skip(1) {
         let example = example.split('`').next().unwrap();
         let known = [call_park(), group_pickup()];
