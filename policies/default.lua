@@ -45,6 +45,7 @@ return {
     failover             = "manual",      -- "automatic"
     parked_on_outage     = "disconnect",  -- "rescue"
     pickup_ranges        = "manual",      -- "automatic"
+    pickup_after_failback = false,        -- true: calls that ring while users go home can be picked up there
     drain_time           = "5m",          -- a planned failover waits this long for parked calls (0s..1h)
     fenced_limit         = "15m",         -- a host without its lease keeps parked calls this long (1m..24h)
     redirect             = false,         -- true: phones that register at another pool are sent home; or a function

@@ -144,6 +144,7 @@ function log(...) end
 ---@field failover? "manual"|"automatic"|unset          default "manual"
 ---@field parked_on_outage? "disconnect"|"rescue"|unset default "disconnect"
 ---@field pickup_ranges? "manual"|"automatic"|unset     default "manual"
+---@field pickup_after_failback? boolean|unset           default false
 ---@field drain_time? duration|unset                    0s..1h, default "5m"
 ---@field fenced_limit? duration|unset                  1m..24h, default "15m"
 ---@field redirect? boolean|unset|fun(user: party, phone: registering): boolean? default false

@@ -1,6 +1,8 @@
 //! What hosts of a cluster say to each other: SIP messages on their way between the socket a phone talks to and the host
 //! that serves it, and between hosts that serve different pools.
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +67,13 @@ pub enum Frame {
         #[serde(default)]
         more: bool,
     },
+    /// Calls ring at the sender for users whom the receiver serves by now, and may be picked up.
+    Rings {
+        /// A pool the sender serves, by which it is reached.
+        by: HostName,
+        /// All of them; nothing: none any more.
+        places: Places,
+    },
     /// From whoever serves one pool to whoever serves another, or the same.
     Between {
         /// The sender's pool.
@@ -77,6 +86,22 @@ pub enum Frame {
         #[serde(skip)]
         bytes: Bytes,
     },
+}
+
+/// Where calls ring: what pickers dial to have one.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Places {
+    /// Numbers of pickup groups.
+    pub groups: BTreeSet<String>,
+    /// Names of users.
+    pub callees: BTreeSet<String>,
+}
+
+impl Places {
+    /// Whether no call rings.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.callees.is_empty()
+    }
 }
 
 /// Why bytes are no frame.
@@ -94,9 +119,11 @@ impl Frame {
     fn payload(&self) -> &[u8] {
         match self {
             Frame::Arrived { bytes, .. } | Frame::Send { bytes, .. } | Frame::Between { bytes, .. } => bytes,
-            Frame::Unsent { .. } | Frame::Closed { .. } | Frame::Question { .. } | Frame::Answer { .. } => {
-                &[]
-            }
+            Frame::Unsent { .. }
+            | Frame::Closed { .. }
+            | Frame::Question { .. }
+            | Frame::Answer { .. }
+            | Frame::Rings { .. } => &[],
         }
     }
 
@@ -177,6 +204,10 @@ mod tests {
                 id: 9,
                 answer: Err(Refused { status: 404, code: None, text: "no call 7".into() }),
                 more: false,
+            },
+            Frame::Rings {
+                by: name("west"),
+                places: Places { groups: ["*101".to_owned()].into(), callees: ["bob".to_owned()].into() },
             },
             Frame::Between { from: name("east"), to: name("west"), passed_on: false, bytes },
         ]

@@ -10,6 +10,6 @@ mod frame;
 mod mark;
 mod seats;
 
-pub use frame::{FRAME_MAX, Frame, FrameError};
+pub use frame::{FRAME_MAX, Frame, FrameError, Places};
 pub use mark::{Code, Mark};
 pub use seats::{HostRecord, Met, Seat, Seats};

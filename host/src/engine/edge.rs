@@ -87,29 +87,36 @@ impl Engine {
             let backup = cluster.pools.backup(&at_home);
             let hosts = std::iter::once(at_home.as_str()).chain(backup);
             let hosts = hosts.flat_map(|pool| cluster.seats.of_pool(pool));
-            if let Some(host) = holder(&at_home).into_iter().chain(hosts).find(may) {
-                return Place::At(host);
-            }
-            return if self.serves(&at_home) || !tried.is_empty() { Place::Here } else { Place::Nowhere };
+            let places = holder(&at_home).into_iter().chain(hosts);
+            return self.first_of(places.filter(may), &at_home, tried);
         }
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
             let pool = cluster.pools.by_code(mark.pool);
             let seats = pool.into_iter().flat_map(|pool| [Some(pool), cluster.pools.backup(pool)]);
-            let mut places = std::iter::once(made_by)
-                .chain(std::iter::once(holder(&at_home)))
-                .chain(seats.map(|pool| pool.and_then(holder)))
-                .flatten();
-            if let Some(host) = places.find(|host| may(host)) {
-                return Place::At(host);
-            }
-            // Nobody knows it: whoever serves the sender says so.
-            return if self.serves(&at_home) || !tried.is_empty() { Place::Here } else { Place::Nowhere };
+            let places =
+                [made_by, holder(&at_home)].into_iter().chain(seats.map(|pool| pool.and_then(holder)));
+            return self.first_of(places.flatten().filter(may), &at_home, tried);
         }
         if self.serves(&at_home) {
             return Place::Here;
         }
         holder(&at_home).filter(may).map_or(Place::Nowhere, Place::At)
+    }
+
+    /// The first of those who may know what a request is about. If they all have been asked nobody knows: whoever serves the
+    /// sender says so.
+    fn first_of(
+        &self,
+        mut places: impl Iterator<Item = HostName>,
+        at_home: &str,
+        tried: &[HostName],
+    ) -> Place {
+        match places.next() {
+            Some(host) => Place::At(host),
+            None if self.serves(at_home) || !tried.is_empty() => Place::Here,
+            None => Place::Nowhere,
+        }
     }
 
     /// Whether a request belongs to a dialog of ours.
@@ -123,8 +130,13 @@ impl Engine {
     /// Whose pool has to do with a request outside any dialog.
     fn pool_of_message(&self, request: &Message, flow: &Flow) -> String {
         let own = || self.config.host.pool.clone();
-        let addressed = || Uri::parse(request.uri()).ok().and_then(|uri| self.pool_of_address(&uri));
+        let uri = Uri::parse(request.uri()).ok();
+        let addressed = || uri.as_ref().and_then(|uri| self.pool_of_address(uri));
         if flow.protocol == Protocol::Cluster {
+            let picked_up = |uri: &Uri| request.method() == Method::Invite && self.is_picked_up_here(uri);
+            if let Some(served) = uri.as_ref().filter(|uri| picked_up(uri)).and_then(|_| self.any_served()) {
+                return served.to_owned();
+            }
             return addressed().unwrap_or_else(own);
         }
         if request.method() == Method::Subscribe
@@ -150,6 +162,11 @@ impl Engine {
     fn pool_of_login(&self, request: &Message) -> Option<String> {
         let login = Auth::parse(request.get(Name::Authorization)?).ok()?.get("username")?;
         self.directory.login(&login).map(|user| user.pool.clone())
+    }
+
+    /// A pool whose users are served here, if there is any.
+    pub(super) fn any_served(&self) -> Option<&str> {
+        self.cluster.as_ref()?.served.first().map(String::as_str)
     }
 
     fn pool_of_user(&self, uri: &Uri) -> Option<String> {
@@ -195,11 +212,12 @@ impl Engine {
             Frame::Arrived { flow, bytes, .. } if flow.protocol.is_reliable() => {
                 self.core.tx.unserved(flow, &bytes);
             }
-            // Their senders ask again, or find another way.
+            // Their senders ask again, or find another way; what rings is told anew to whoever takes the seat.
             Frame::Answer { .. }
             | Frame::Arrived { .. }
             | Frame::Between { .. }
             | Frame::Unsent { .. }
+            | Frame::Rings { .. }
             | Frame::Closed { .. } => {}
         }
     }
@@ -225,6 +243,7 @@ impl Engine {
             Frame::Question { id, what } => self.questioned(from, id, what),
             Frame::Answer { id, answer, more } => self.answered_elsewhere(id, answer, more),
             Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
+            Frame::Rings { by, places } => self.rings_elsewhere(from, by, places),
             Frame::Between { from: pool, to, passed_on, bytes } => {
                 let flow = Flow::to_pool(pool);
                 if self.serves(to.as_str()) || passed_on {

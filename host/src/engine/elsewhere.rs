@@ -179,9 +179,10 @@ impl Engine {
         self.gathered(request, false);
     }
 
-    /// A host is gone: what it was asked, it does not answer.
+    /// A host is gone: what it was asked it does not answer, and what rang there does not.
     pub(super) fn answers_no_more(&mut self, host: HostName) {
         let Some(cluster) = &mut self.cluster else { return };
+        cluster.left.host_gone(host);
         let ids: Vec<u64> = cluster
             .elsewhere
             .handed_on

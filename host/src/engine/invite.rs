@@ -119,6 +119,10 @@ impl Engine {
             let held_by = |pool: &str| cluster.seats.holder(pool).map(|host| Code::of(host.as_str()));
             let holds = cluster.pools.names().find(|pool| held_by(pool) == Some(mark.host));
             holds.or_else(|| cluster.pools.by_code(mark.pool))?.to_owned()
+        } else if let Some(pool) = self.picked_up_elsewhere(uri) {
+            pool
+        } else if self.is_picked_up_here(uri) {
+            return None;
         } else {
             match self.address(uri) {
                 Address::Feature { number: Some(number), service: Some(service), .. }

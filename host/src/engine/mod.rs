@@ -8,7 +8,7 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `redirect` (phones that are told where home is), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
+//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `redirect` (phones that are told where home is), `rings` (calls that ring where their callee was served), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
 //! while others may have taken over).
 
 pub(crate) mod core;
@@ -38,6 +38,7 @@ mod procedure;
 mod protect;
 mod record;
 mod redirect;
+mod rings;
 mod routing;
 mod seat;
 mod transfer;
@@ -438,6 +439,7 @@ impl Engine {
         let numbers = self.orbits.take_touched();
         self.protect(&touched.legs, &numbers);
         self.tell_watchers(touched.users, numbers);
+        self.tell_of_ringing();
     }
 
     fn replace_policies(&mut self, bundle: Arc<Bundle>) {

@@ -93,6 +93,11 @@ impl Engine {
         }
         if before.phase != after.phase {
             self.orbits.pool_moved(&after.name);
+            let home = before.phase == Phase::FailingBack && after.phase == Phase::Active;
+            let terms = self.cluster.as_ref().map(|cluster| cluster.pools.terms(&after.name));
+            if home && terms.is_some_and(|terms| terms.ringing_stays) {
+                self.orbits.ringing_stays(&after.name);
+            }
             let code = match after.phase {
                 Phase::Outage => Some(35111),
                 Phase::Resilient | Phase::FailingOver | Phase::FailingBack => Some(35110),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
 use super::redirect::{Told, nobody_told};
+use super::rings::Left;
 use super::timers::Timer;
 use super::{Engine, Output, StoreId};
 use crate::cluster::{Mark, Met, Seats};
@@ -57,6 +58,8 @@ pub(super) struct Clustered {
     held_back: BTreeMap<String, (Instant, Change)>,
     /// Something about hosts or seats is new.
     pub(super) changed: bool,
+    /// Calls that ring where their callee was served before.
+    pub(super) left: Left,
     /// Phones that were told where home is.
     pub(super) told: Told,
     /// Questions of the administrative interface between hosts.
@@ -85,6 +88,7 @@ impl Clustered {
             vacant: BTreeMap::new(),
             held_back: BTreeMap::new(),
             changed: true,
+            left: Left::default(),
             told: nobody_told(),
             elsewhere: Elsewhere::default(),
             fenced_since: None,
@@ -387,6 +391,7 @@ impl Engine {
         let by = cluster.seats.last_holder(pool);
         let epoch = cluster.held_back.remove(pool);
         self.put_down_pool(pool);
+        self.leave_ringing(pool);
         if let Some((_, epoch)) = epoch {
             self.orbits_changed(&epoch);
         }

@@ -271,6 +271,15 @@ impl Orbits {
         *self.ringing.generations.entry(pool.to_owned()).or_default() += 1;
     }
 
+    /// … unless its policy wants it otherwise (OP-03): what rings can be picked up as if it had begun now.
+    pub fn ringing_stays(&mut self, pool: &str) {
+        let RingingCalls { calls, generations, .. } = &mut self.ringing;
+        let generation = generations.get(pool).copied().unwrap_or_default();
+        for entry in calls.values_mut().filter(|entry| entry.call.callee.pool.as_deref() == Some(pool)) {
+            entry.generation = generation;
+        }
+    }
+
     /// The picker could not be joined: the call rings on.
     pub fn ring_returned(&mut self, leg: LegId) {
         if let Some(entry) = self.ringing.calls.get_mut(&leg) {

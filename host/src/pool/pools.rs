@@ -27,6 +27,8 @@ pub struct Terms {
     pub rescue: bool,
     /// Whether its pickup ranges move with its users.
     pub ranges_follow: bool,
+    /// Whether what rings while they go home can be picked up afterwards.
+    pub ringing_stays: bool,
     /// How long a planned failover waits for parked calls.
     pub drain_time: Duration,
 }
@@ -39,6 +41,7 @@ impl Default for Terms {
             automatic: false,
             rescue: false,
             ranges_follow: false,
+            ringing_stays: false,
             drain_time: Duration::from_secs(300),
         }
     }
@@ -54,6 +57,7 @@ impl Terms {
             failover: String,
             parked_on_outage: String,
             pickup_ranges: String,
+            pickup_after_failback: bool,
             drain_time: u64,
         }
         match serde_json::from_str::<Settings>(settings) {
@@ -63,6 +67,7 @@ impl Terms {
                 automatic: settings.failover == "automatic",
                 rescue: settings.parked_on_outage == "rescue",
                 ranges_follow: settings.pickup_ranges == "automatic",
+                ringing_stays: settings.pickup_after_failback,
                 drain_time: Duration::from_millis(settings.drain_time),
             },
             Err(_) => Terms::default(),

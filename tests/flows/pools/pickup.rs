@@ -110,3 +110,71 @@ fn a_range_that_was_moved_by_hand_after_the_failover_stays_where_it_is() {
     assert_eq!(pool_of_range(&mut world, "east-groups"), "east");
     assert_eq!(pool(&mut world, "east")["moved"], serde_json::json!([]));
 }
+
+/// Bob's phone rings at the west, which brings him home meanwhile.
+fn rings_while_it_comes_home(world: &mut World, caller: usize) -> CallId {
+    lose_east_for_good(world);
+    move_east(world, Ask::Failover);
+    start_east(world);
+    let waiting = ring(world, caller);
+    move_east(world, FAILBACK);
+    assert_eq!(pool(world, "east")["served_by"], "fe1");
+    waiting
+}
+
+const FOLLOWS: &str = "pickup_ranges = 'automatic', pickup_after_failback = true";
+
+#[test]
+fn what_rings_during_a_failback_is_picked_up_by_those_at_home_if_the_policy_says_so() {
+    for number in ["*101", "**1002"] {
+        let mut world = world(FOLLOWS);
+        let [bob, carol, erin] = world.phones_at([("bob", "fw1"), ("carol", "fw1"), ("erin", "fw1")]);
+        let waiting = rings_while_it_comes_home(&mut world, erin);
+        let picked = dial(&mut world, carol, number);
+        assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
+        assert!(world.phones[erin].call(waiting).up, "{number}");
+        let rang = world.phones[bob].last();
+        assert!(world.phones[bob].call(rang).over, "his phone rings no more");
+        assert_hold_works(&mut world, (carol, picked), (erin, waiting));
+        world.act(erin, |phone| phone.hang_up(waiting));
+        world.run_for(seconds(2));
+        assert!(world.phones[carol].call(picked).over);
+        // Nothing rings any more, there or here; what rings at home now is taken there.
+        let refused = dial(&mut world, carol, number);
+        assert!(world.phones[carol].call(refused).failed.is_some());
+        let waiting = ring(&mut world, erin);
+        let picked = dial(&mut world, carol, number);
+        assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
+        world.act(erin, |phone| phone.hang_up(waiting));
+        world.run_for(seconds(40));
+        for host in &world.hosts {
+            assert_eq!(host.engine.as_ref().unwrap().counts()["legs"], 0, "{}", host.name);
+        }
+    }
+}
+
+#[test]
+fn what_rings_during_a_failback_is_picked_up_from_the_other_pool_or_answered_or_given_up() {
+    let mut world = world(FOLLOWS);
+    let [bob, carol, erin, frank] =
+        world.phones_at([("bob", "fw1"), ("carol", "fe1"), ("erin", "fw1"), ("frank", "fe1")]);
+    let waiting = rings_while_it_comes_home(&mut world, erin);
+    let picked = dial(&mut world, frank, "*101");
+    assert!(world.phones[frank].call(picked).up, "{:?}", world.phones[frank].call(picked).warning);
+    world.act(frank, |phone| phone.hang_up(picked));
+    world.run_for(seconds(2));
+    assert!(world.phones[erin].call(waiting).over);
+    // He is as fast as the picker: one of them has the call, the other is told.
+    move_east(&mut world, Ask::Failover);
+    let waiting = ring(&mut world, erin);
+    move_east(&mut world, FAILBACK);
+    let ringing = world.phones[bob].last();
+    world.act(bob, |phone| phone.answer(ringing));
+    let late = dial(&mut world, carol, "*101");
+    assert!(world.phones[bob].call(ringing).up && world.phones[erin].call(waiting).up);
+    assert!(world.phones[carol].call(late).failed.is_some());
+    assert_hold_works(&mut world, (bob, ringing), (erin, waiting));
+    world.act(bob, |phone| phone.hang_up(ringing));
+    world.run_for(seconds(2));
+    assert!(world.phones[erin].call(waiting).over);
+}

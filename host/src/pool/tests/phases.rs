@@ -162,7 +162,7 @@ fn the_next_look_is_due_when_a_time_is_over() {
 fn terms_are_those_of_the_policy() {
     let terms = Terms::read(
         r#"{"failure_detection":90000,"failback_detection":120000,"failover":"automatic","parked_on_outage":"rescue",
-            "pickup_ranges":"automatic","drain_time":0,"allowed":{}}"#,
+            "pickup_ranges":"automatic","pickup_after_failback":true,"drain_time":0,"allowed":{}}"#,
     );
     let expected = Terms {
         failure_detection: secs(90),
@@ -170,6 +170,7 @@ fn terms_are_those_of_the_policy() {
         automatic: true,
         rescue: true,
         ranges_follow: true,
+        ringing_stays: true,
         drain_time: secs(0),
     };
     assert_eq!(terms, expected);

@@ -62,6 +62,8 @@ fn weight(frame: &Frame) -> usize {
             }
             Frame::Unsent { reason, .. } => reason.len(),
             Frame::Closed { .. } | Frame::Question { .. } => 0,
+            // A number for each group and each callee.
+            Frame::Rings { places, .. } => 32 * (places.groups.len() + places.callees.len()),
             // A part of a list, mostly; how long it is shows only when it is written.
             Frame::Answer { .. } => 128 * 1024,
         }

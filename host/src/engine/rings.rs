@@ -1,0 +1,108 @@
+//! In a cluster: calls that still ring where their callee's pool was served before it went home, and that can be picked up all
+//! the same, if the pool's policy wants it (`resiliency.pickup_after_failback`, OP-03).
+//!
+//! Such a call goes on where it is. Its host tells whoever serves the pool now in which groups, and at whom, calls ring there;
+//! who picks one up from home is sent there, as for a number of another pool.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::invite::Address;
+use super::seat::Clustered;
+use crate::cluster::{Frame, Places};
+use crate::net::HostName;
+use crate::pool::Phase;
+use crate::sip::Uri;
+
+/// What is known of such calls.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// By pool that this host has served: where its calls ring here, and whom that was told.
+    here: BTreeMap<String, (Places, Option<HostName>)>,
+    /// By host where they ring: the pool by which that host is reached, and the places.
+    elsewhere: BTreeMap<HostName, (String, Places)>,
+}
+
+impl Left {
+    /// A host is gone, and what rang there with it.
+    pub(super) fn host_gone(&mut self, host: HostName) {
+        self.elsewhere.remove(&host);
+    }
+}
+
+impl Engine {
+    /// The seat of a pool that goes home has been left. Calls that ring for its users ring on here.
+    pub(super) fn leave_ringing(&mut self, pool: &str) {
+        let Some(cluster) = &mut self.cluster else { return };
+        if cluster.pools.phase(pool) == Phase::FailingBack && cluster.pools.terms(pool).ringing_stays {
+            cluster.left.here.insert(pool.to_owned(), (Places::default(), None));
+        }
+    }
+
+    /// Tells those who serve the pools that were left where calls ring here, as that changes.
+    pub(super) fn tell_of_ringing(&mut self) {
+        if self.cluster.as_ref().is_none_or(|cluster| cluster.left.here.is_empty()) {
+            return;
+        }
+        let Some(reached_by) = self.any_served().and_then(HostName::new) else { return };
+        let Some(cluster) = &mut self.cluster else { return };
+        let mut said = Vec::new();
+        for (pool, (told, whom)) in &mut cluster.left.here {
+            let mut places = Places::default();
+            for call in self.orbits.ringing().filter(|call| call.callee.pool.as_ref() == Some(pool)) {
+                places.groups.extend(call.callee.pickup_groups().map(str::to_owned));
+                places.callees.extend(call.callee.user.clone());
+            }
+            let holder = cluster.seats.holder(pool).filter(|holder| *holder != cluster.seats.own());
+            if *told != places || *whom != holder {
+                (*told, *whom) = (places.clone(), holder);
+                said.extend(holder.map(|holder| (holder, places)));
+            }
+        }
+        // The last call has ended, or the pool is served here again.
+        let Clustered { left, served, .. } = cluster;
+        left.here.retain(|pool, (told, _)| !told.is_empty() && !served.contains(pool));
+        for (holder, places) in said {
+            self.link(holder, Frame::Rings { by: reached_by, places });
+        }
+    }
+
+    /// Another host says where calls ring there for users served here.
+    pub(super) fn rings_elsewhere(&mut self, host: HostName, by: HostName, places: Places) {
+        let Some(cluster) = &mut self.cluster else { return };
+        if places.is_empty() {
+            cluster.left.elsewhere.remove(&host);
+        } else {
+            cluster.left.elsewhere.insert(host, (by.as_str().to_owned(), places));
+        }
+    }
+
+    /// The pool by whose server a call is picked up that rings elsewhere and is asked for by `uri`.
+    pub(super) fn picked_up_elsewhere(&self, uri: &Uri) -> Option<String> {
+        let cluster = self.cluster.as_ref()?;
+        let there = |host: HostName, pool: &str| cluster.seats.holder(pool) == Some(host);
+        let mut elsewhere = cluster.left.elsewhere.iter();
+        let (_, (pool, _)) =
+            elsewhere.find(|(host, (pool, places))| there(**host, pool) && self.means(uri, places))?;
+        Some(pool.clone())
+    }
+
+    /// Whether `uri` asks for a call that rings here for a user of a pool which is served elsewhere by now.
+    pub(super) fn is_picked_up_here(&self, uri: &Uri) -> bool {
+        let here = self.cluster.as_ref().map(|cluster| &cluster.left.here);
+        here.is_some_and(|here| here.values().any(|(places, _)| self.means(uri, places)))
+    }
+
+    fn means(&self, uri: &Uri, places: &Places) -> bool {
+        if places.is_empty() {
+            return false;
+        }
+        match self.address(uri) {
+            Address::Feature { service: None, number: Some(number), .. } => places.groups.contains(&number),
+            Address::Feature { service: Some(_), number: Some(number), .. } => {
+                self.directory.resolve(&number).is_some_and(|user| places.callees.contains(&user.name))
+            }
+            Address::Feature { .. } | Address::Other => false,
+        }
+    }
+}
