@@ -165,6 +165,10 @@ pub struct Phone {
     pub sent_home: Vec<String>,
     /// It registers where a 301 says, the best first (RFC 3261 §8.1.3.4).
     pub follows: bool,
+    /// A NAT lets nobody else in than the host it talks to.
+    pub behind_nat: bool,
+    /// It sends what belongs to a call to the address in the other side's Contact, if that is one, and not to its host.
+    pub by_contact: bool,
     /// What it calls itself.
     pub user_agent: &'static str,
     pub tx: Transactions,
@@ -234,6 +238,8 @@ impl Phone {
             registered: false,
             sent_home: Vec::new(),
             follows: false,
+            behind_nat: false,
+            by_contact: false,
             user_agent: "",
             tx: Transactions::new(ChaCha12Rng::seed_from_u64(seed ^ u64::from(number) << 32)),
             host,

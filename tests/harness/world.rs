@@ -57,6 +57,8 @@ pub struct WorldOptions {
     pub plugins: &'static [&'static str],
     /// The hosts and their pools, which work together; none: one host alone, `fe1` of `east`.
     pub hosts: &'static [(&'static str, &'static str)],
+    /// Phones are told the pools' names in Contacts, instead of the hosts' addresses.
+    pub contact_by_name: bool,
     /// Users who belong to the pool `west` instead of `east`.
     pub west: &'static [&'static str],
 }
@@ -71,6 +73,7 @@ impl Default for WorldOptions {
             policies: Vec::new(),
             plugins: &["call_park", "group_pickup"],
             hosts: &[],
+            contact_by_name: false,
             west: &[],
         }
     }

@@ -300,6 +300,8 @@ impl Calls {
             return;
         }
         leg.client = None;
+        leg.unheard = false;
+        leg.stranded = false;
         cx.timers.cancel(Timer::Reinvite(id));
         if status.is_success() {
             leg.credentials = cx.tx.request_of(client).map(Credentials::of).unwrap_or_default();
@@ -349,6 +351,8 @@ impl Calls {
         }
         cx.timers.cancel(Timer::Reinvite(id));
         let status = match why {
+            // Its silence is the way's, which it has again when it registers.
+            Failure::Timeout if leg.stranded => Status::SERVICE_UNAVAILABLE,
             Failure::Timeout => Status::REQUEST_TIMEOUT,
             Failure::Transport => Status::SERVICE_UNAVAILABLE,
         };

@@ -11,11 +11,11 @@ use super::leg::{Abilities, Leg, Peer, State, Trunk};
 use super::negotiation::Negotiation;
 use super::session_timer::SessionTimer;
 use super::{Calls, Failed, Notice, OpId, Origin};
-use crate::engine::core::Core;
+use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
 use crate::net::{Flow, HostName};
-use crate::sip::{Dialog, DialogId, Message, Status};
+use crate::sip::{ClientId, Dialog, DialogId, Message, Status};
 use crate::time::Utc;
 
 /// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
@@ -197,13 +197,33 @@ impl Calls {
             let Some(leg) = self.legs.get_mut(&id) else { continue };
             let Flow { protocol, remote, .. } = leg.dialog.flow;
             let Some(own) = cx.flow_to(protocol, remote) else { continue };
-            leg.contact = cx.contact(&own, &format!("l{}", id.0));
+            let contact = cx.contact(&own, &format!("l{}", id.0));
+            // A name leads to another host by itself.
+            let news = std::mem::replace(&mut leg.contact, contact) != leg.contact;
             leg.stranded = true;
-            if !protocol.is_reliable() {
+            if !protocol.is_reliable() && news {
                 told.push(id);
             }
         }
         told
+    }
+
+    /// A phone whose host is gone says something in its call by another one: that is its way now, if it still is where it was. What
+    /// was asked of it the old way is not waited for.
+    pub fn heard_from(&mut self, cx: &mut Core, id: LegId, flow: Flow) {
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.stranded) else { return };
+        let before = leg.dialog.flow;
+        if before.protocol == flow.protocol && before.remote.ip() == flow.remote.ip() {
+            leg.dialog.flow = flow;
+            leg.contact = cx.contact(&flow, &format!("l{}", id.0));
+        }
+        let refreshes = |client: &ClientId| cx.owner(*client) == Some(Owner::Refresh(id));
+        if let Some(client) = leg.client.take_if(|client| refreshes(client)) {
+            cx.disown(client);
+            cx.tx.leave(cx.now, client);
+            cx.timers.cancel(Timer::Reinvite(id));
+            leg.negotiation.rollback();
+        }
     }
 
     /// What there is to say on a leg goes another way from now on. True: its phone has to be asked or told something.

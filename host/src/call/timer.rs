@@ -200,6 +200,10 @@ impl Calls {
         cx.disown(client);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let silent = status.is_none_or(|status| status == Status::REQUEST_TIMEOUT);
+        leg.unheard &= silent;
+        leg.stranded &= silent;
+        // Who cannot be reached is waited for as long as the orbit lasts.
+        let silent = silent && !(leg.stranded && leg.peer == Peer::Host);
         leg.silent_probes = if silent { leg.silent_probes + 1 } else { 0 };
         if status == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) || leg.silent_probes >= 2 {
             self.hang_up(cx, id, None, "the phone does not know the call any more");

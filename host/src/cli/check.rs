@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchyard_sdk::manifest::Section;
 
 use super::arguments::{Check, Cli, PolicyCheck};
-use super::{Failure, table};
+use super::{Failure, names, table};
 use crate::config::{self, Config, ConfigError};
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Diagnostic};
@@ -140,6 +140,20 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
             Err(unfit) => report.errors.extend(
                 unfit.into_iter().map(|unfit| Finding::from(&config.of_cluster(unfit.key, unfit.message))),
             ),
+        }
+    }
+    match names::look_up(config) {
+        Ok(names) => {
+            for led in names {
+                let to = if led.to.is_empty() { "nowhere".to_owned() } else { led.to.join(", ") };
+                report.summary.push(("contacts", format!("{} leads to {to}", led.name)));
+                let warning = led.wrong.map(|wrong| format!("{wrong} (pools.contact)"));
+                report.warnings.extend(warning.map(|warning| Finding::of_file(&config.file, warning)));
+            }
+        }
+        Err(why) => {
+            let why = format!("the names in pools.fqdn cannot be looked up: {why}");
+            report.warnings.push(Finding::of_file(&config.file, why));
         }
     }
     let data_dir = &config.host.data_dir;

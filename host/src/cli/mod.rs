@@ -10,6 +10,7 @@ pub(crate) mod client;
 mod documents;
 mod drill;
 mod logging;
+mod names;
 mod pools;
 pub(crate) mod table;
 mod users;

@@ -591,6 +591,34 @@ fn check_goes_on_to_plugins_and_policies() {
 }
 
 #[test]
+fn check_looks_up_the_names_that_phones_are_told() {
+    let office = Office::new();
+    let pool = |name: &str| {
+        format!(
+            "{CONFIG}nameservers = \"127.0.0.1:9\"\n[host]\npool = \"east\"\n\
+             [[pools]]\nname = \"east\"\nfqdn = \"{name}\"\ncontact = \"fqdn\"\n"
+        )
+    };
+    // Known to /etc/hosts.
+    office.write("switchyard.toml", &pool("localhost"));
+    let said = office.say("check");
+    assert_eq!(said.status, 0, "{}", said.err);
+    assert!(said.out.contains("localhost (udp) leads to 127.0.0.1:5060"), "{}", said.out);
+    assert!(!said.out.contains("warning"), "{}", said.out);
+    office.write("switchyard.toml", &pool("localhost").replace("127.0.0.1:5060", "127.0.0.2:5060"));
+    let said = office.say("check");
+    assert!(
+        said.out.contains("localhost does not lead to this host over udp (127.0.0.2:5060)"),
+        "{}",
+        said.out
+    );
+    office.write("switchyard.toml", &pool("east.invalid"));
+    let said = office.say("check");
+    assert!(said.out.contains("east.invalid leads nowhere over udp"), "{}", said.out);
+    assert_eq!(said.status, 0, "a warning: DNS may come later");
+}
+
+#[test]
 fn check_names_the_place_of_a_folder_that_is_not_there_and_what_it_may_be_called() {
     let office = Office::new();
     for folder in ["plugins", "policies"] {

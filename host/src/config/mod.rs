@@ -313,6 +313,8 @@ pub struct Pool {
     pub name: String,
     /// The name phones and trunks know it by.
     pub fqdn: Option<String>,
+    /// Whether phones are told that name in Contacts, rather than the address of the host they talk to.
+    pub contact_by_name: bool,
     /// The pool that serves its users when it cannot.
     pub backup: Option<String>,
 }
@@ -450,6 +452,12 @@ impl Config {
     /// The names of all pools, in the order of the file.
     pub fn pool_names(&self) -> Vec<String> {
         self.pools.iter().map(|pool| pool.name.clone()).collect()
+    }
+
+    /// The name phones at a pool's hosts are told in Contacts; none: the address of the host they talk to.
+    pub fn contact_name(&self, pool: &str) -> Option<&str> {
+        let pool = self.pools.iter().find(|known| known.name == pool && known.contact_by_name)?;
+        pool.fqdn.as_deref()
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     root.finish();
     if reader.draft.config.pools.is_empty() {
         let name = reader.draft.config.host.pool.clone();
-        reader.draft.config.pools.push(Pool { name, fqdn: None, backup: None });
+        reader.draft.config.pools.push(Pool { name, fqdn: None, contact_by_name: false, backup: None });
     }
     reader.draft
 }
@@ -264,6 +264,10 @@ impl Reader {
     fn pool(&mut self, section: &mut Section<'_, '_>) {
         let name = section.required("name", "a name", words::cluster_name);
         let fqdn = section.parsed("fqdn", "a host name such as \"east.example.test\"", words::host_name);
+        let contact = section.word("contact", &[("address", false), ("fqdn", true)]);
+        if contact == Some(true) && !section.has("fqdn") {
+            section.error(section.span.clone(), "fqdn", "missing, expected beside contact = \"fqdn\"");
+        }
         let backup = section.parsed("backup", "the name of another pool", words::name);
         if let Some(name) = &name {
             self.draft.pools.push(Mark::of(section, "name", name));
@@ -275,6 +279,7 @@ impl Reader {
         self.draft.config.pools.push(Pool {
             name: value(name),
             fqdn: fqdn.map(Spanned::into_inner),
+            contact_by_name: contact.unwrap_or_default(),
             backup: backup.map(Spanned::into_inner),
         });
     }
@@ -534,7 +539,11 @@ fn read_limits(section: &mut Section<'_, '_>) -> Limits {
     let second = Duration::from_secs(1);
     let day = 24 * 3600 * second;
     let limits = Limits {
-        message_bytes: section.count("message_bytes", 4096..=1_048_576, default.message_bytes),
+        message_bytes: section.count(
+            "message_bytes",
+            4096..=crate::sip::MESSAGE_BYTES_MAX,
+            default.message_bytes,
+        ),
         connections: section.count("connections", 1..=1_000_000, default.connections),
         bindings_per_user: section.count("bindings_per_user", 1..=100, default.bindings_per_user),
         register_min: section.duration("register_min", second..=day, default.register_min),

@@ -298,7 +298,7 @@ fn limits_are_within_bounds_and_the_least_is_below_the_most() {
         &format!("{LEAST}{limits}"),
         expect![[r#"
             etc/switchyard.toml:5:6: sip.limits.register_min: expected no more than register_max, found 5m and 1m
-            etc/switchyard.toml:6:17: sip.limits.message_bytes: expected a whole number from 4096 to 1048576, found the number 10
+            etc/switchyard.toml:6:17: sip.limits.message_bytes: expected a whole number from 4096 to 65535, found the number 10
             etc/switchyard.toml:7:15: sip.limits.connections: expected a whole number from 1 to 1000000, found the number -1
             etc/switchyard.toml:10:1: sip.limits.bindings: unknown key, did you mean bindings_per_user?
             etc/switchyard.toml:11:1: sip.limits.stranger: unknown key, did you mean strangers?
@@ -314,6 +314,28 @@ fn each_port_has_one_use() {
         expect![[r#"
             etc/switchyard.toml:3:11: sip.listen: port 20000 lies in media.ports, 20000-29999
             etc/switchyard.toml:3:34: sip.listen: 127.0.0.1:8080 is where admin.listen is
+        "#]],
+    );
+}
+
+#[test]
+fn phones_are_told_a_name_only_where_there_is_one() {
+    let pool = |keys: &str| format!("{LEAST}[host]\npool = \"east\"\n[[pools]]\nname = \"east\"\n{keys}");
+    let config = parse(Path::new("x"), &pool("fqdn = \"east.example.test\"\n")).unwrap();
+    assert_eq!(config.contact_name("east"), None, "a name that leads nowhere would break calls");
+    let named = pool("fqdn = \"east.example.test\"\ncontact = \"fqdn\"\n");
+    let config = parse(Path::new("x"), &named).unwrap();
+    assert_eq!((config.contact_name("east"), config.contact_name("west")), (Some("east.example.test"), None));
+    check(
+        &pool("contact = \"fqdn\"\n"),
+        expect![[r#"
+            etc/switchyard.toml:7:1: pools[0].fqdn: missing, expected beside contact = "fqdn"
+        "#]],
+    );
+    check(
+        &pool("contact = \"name\"\n"),
+        expect![[r#"
+            etc/switchyard.toml:9:11: pools[0].contact: expected "address" or "fqdn", found "name"
         "#]],
     );
 }

@@ -1,6 +1,7 @@
 //! What always holds between two inputs. Simulation asks after each of them.
 
 use super::Engine;
+use super::record::Restoring;
 use super::timers::Timer;
 use crate::call::{Leg, Peer, State};
 
@@ -58,7 +59,7 @@ impl Engine {
                 .iter()
                 .any(|timer| self.core.timers.when(*timer).is_some())
             || self.unsettled.contains_key(&id)
-            || self.restoring.contains_key(&id)
+            || self.restoring.get(&id).is_some_and(Restoring::is_alone)
             || self.asks.values().any(|ask| ask.near == Some(id) && !ask.decided)
     }
 }

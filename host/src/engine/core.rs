@@ -77,6 +77,9 @@ pub struct Identity {
     pub names: Vec<String>,
     /// What its tags begin with, so that the hosts of a cluster know them; nothing on a host alone.
     pub mark: String,
+    /// The names in Contacts by which hosts are known to phones, instead of their addresses: this one's (without a name), and those
+    /// of the cluster.
+    pub contacts: BTreeMap<Option<HostName>, String>,
     /// Where the other hosts of the cluster listen, those included that are gone: their addresses are still ours.
     pub edges: BTreeMap<HostName, Vec<Listener>>,
     /// Those of them that are gone.
@@ -269,11 +272,14 @@ impl Core {
         edge.is_some_and(|edge| self.identity.gone.contains(&edge))
     }
 
-    /// Our Contact on this flow. `user` is opaque to the peer.
+    /// Our Contact on this flow: the address the phone talks to, or the name of that host's pool where it is known by one, so that
+    /// a phone finds the pool's other hosts when that one is gone. `user` is opaque to the peer.
     pub fn contact(&self, flow: &Flow, user: &str) -> String {
-        let host = self.sent_by(flow);
+        let name = self.identity.contacts.get(&flow.edge).filter(|_| flow.protocol != Protocol::Cluster);
+        let host = name.cloned().unwrap_or_else(|| self.sent_by(flow));
         match flow.protocol {
-            Protocol::Udp => format!("<sip:{user}@{host}>"),
+            // Of a name the transport says which of its SRV records are meant (RFC 3263 §4.1).
+            Protocol::Udp if name.is_none() => format!("<sip:{user}@{host}>"),
             other => format!("<sip:{user}@{host};transport={}>", other.uri_name()),
         }
     }

@@ -176,6 +176,9 @@ impl Engine {
             }
             return;
         };
+        if request.method() != Method::Refer {
+            self.calls.heard_from(&mut self.core, leg, flow);
+        }
         match request.method() {
             Method::Refer => {
                 if self.may_refer(leg, server, request, &flow) {

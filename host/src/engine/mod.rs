@@ -176,6 +176,7 @@ impl Engine {
             listeners,
             names: Vec::new(),
             mark: mark.clone(),
+            contacts: BTreeMap::new(),
             edges,
             gone: BTreeSet::new(),
         };
@@ -255,6 +256,10 @@ impl Engine {
         engine.learn_names();
         for error in damaged {
             engine.bad_range(&range_key(&error.range), &error);
+        }
+        let own = engine.config.contact_name(&engine.config.host.pool).map(str::to_owned);
+        for host in [None, engine.own_name()] {
+            engine.core.identity.contacts.extend(own.clone().map(|name| (host, name)));
         }
         if clustered {
             engine.borrow_policies(&snapshot);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_sdk::types::LegId;
 
 use super::Engine;
-use super::record::StoreOwner;
+use super::record::{Restoring, StoreOwner};
 use super::timers::Timer;
 use crate::call::{Leg, LegFacts, Peer, State};
 use crate::store::keys::{Key, call_key};
@@ -201,7 +201,7 @@ impl Engine {
             }
             return;
         }
-        let in_orbit = self.restoring.contains_key(&id)
+        let in_orbit = self.restoring.get(&id).is_some_and(Restoring::is_alone)
             || self.orbits.orbit_of(id).is_some_and(|occupant| occupant.resume().is_some());
         if in_orbit {
             return self.unprotect(id);
@@ -443,5 +443,89 @@ fn pool_of(key: &str) -> Option<String> {
     match Key::parse(key)? {
         Key::Call(pool, _) => Some(pool),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: LegId = LegId(1);
+    const SECOND: LegId = LegId(2);
+    const THIRD: LegId = LegId(3);
+
+    fn at(millis: u64) -> Instant {
+        Instant::after_start(Duration::from_millis(millis))
+    }
+
+    /// As after a write of its record.
+    fn written(protection: &mut Protection, first: LegId, settled: bool, now: Instant) {
+        assert_eq!(protection.pop_due(now), Some(first));
+        let entry = protection.entries.get_mut(&first).unwrap();
+        entry.key = Some(format!("call/east/{}", first.0));
+        entry.stored = Some(1);
+        entry.settled = settled;
+        entry.written[usize::from(settled)] = Some(now);
+    }
+
+    #[test]
+    fn a_call_is_written_at_once_and_then_once_a_second_unless_its_record_has_become_wrong() {
+        let mut protection = Protection::default();
+        protection.keep(at(0), FIRST, Some(SECOND), true);
+        assert_eq!(protection.next(), Some(at(0)));
+        written(&mut protection, FIRST, true, at(0));
+        assert_eq!((protection.next(), protection.pop_due(at(5_000))), (None, None));
+        protection.keep(at(100), FIRST, Some(SECOND), true);
+        assert_eq!((protection.next(), protection.pop_due(at(999))), (Some(at(1_000)), None));
+        // A hold begins: that it is unsettled is said now, and that it is settled again after a second.
+        protection.keep(at(200), FIRST, Some(SECOND), false);
+        assert_eq!(protection.next(), Some(at(200)));
+        written(&mut protection, FIRST, false, at(200));
+        protection.keep(at(300), FIRST, Some(SECOND), true);
+        assert_eq!(protection.next(), Some(at(1_000)));
+        assert_eq!(protection.due.len(), 1, "a call is due once");
+    }
+
+    #[test]
+    fn who_goes_to_another_call_ends_the_record_of_the_one_before() {
+        let mut protection = Protection::default();
+        protection.keep(at(0), FIRST, Some(SECOND), true);
+        written(&mut protection, FIRST, true, at(0));
+        protection.keep(at(2_000), SECOND, Some(THIRD), true);
+        assert_eq!(protection.call_of(FIRST), None);
+        for leg in [SECOND, THIRD] {
+            assert_eq!(protection.call_of(leg), Some((SECOND, Some(THIRD))));
+        }
+        assert_eq!(protection.gone, ["call/east/1".to_owned()].into());
+        assert_eq!(protection.next(), Some(Instant::ZERO), "what nobody needs is removed at once");
+    }
+
+    #[test]
+    fn a_call_that_ends_unwritten_costs_the_store_nothing() {
+        let mut protection = Protection::default();
+        protection.keep(at(0), FIRST, Some(SECOND), true);
+        assert_eq!(protection.drop_call_of(SECOND), Some(FIRST));
+        assert_eq!(protection.drop_call_of(SECOND), None);
+        assert!(protection.gone.is_empty() && protection.due.is_empty() && protection.first_of.is_empty());
+        assert_eq!(protection.next(), None);
+    }
+
+    #[test]
+    fn a_store_that_has_failed_or_not_answered_yet_is_left_alone() {
+        let mut protection = Protection::default();
+        protection.keep(at(0), FIRST, None, true);
+        protection.under_way = Some(Batch::default());
+        assert_eq!(protection.next(), None);
+        protection.under_way = None;
+        protection.rests_until = Some(at(5_000));
+        assert_eq!(protection.next(), Some(at(5_000)));
+    }
+
+    #[test]
+    fn a_record_that_is_found_keeps_its_key() {
+        let mut protection = Protection::default();
+        protection.found(at(0), "call/east/abc", FIRST, Some(SECOND));
+        assert_eq!(protection.drop_call_of(FIRST), Some(SECOND));
+        assert_eq!(protection.gone, ["call/east/abc".to_owned()].into());
     }
 }

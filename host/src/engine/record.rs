@@ -8,7 +8,7 @@ use super::command::background;
 use super::timers::Timer;
 use super::{AdminId, Engine, Output, StoreId};
 use crate::admin::Refused;
-use crate::call::{Done, Failed, LegFacts, Origin};
+use crate::call::{Done, Failed, LegFacts, Origin, Peer};
 use crate::media::Playlist;
 use crate::orbit::{RangeError, RestoredCall, Whose};
 use crate::pool::Proposal;
@@ -58,12 +58,22 @@ pub(super) enum StoreOwner {
     Nobody,
 }
 
-/// A parked call that a restart takes up, until its phone has answered.
+/// A parked call that a restart takes up, until its phone has answered: one behind a NAT whose host is gone may be silent until it
+/// registers anywhere.
 #[derive(Debug)]
 pub(super) struct Restoring {
     call: RestoredCall,
     /// How often the phone was asked.
     attempts: u8,
+    /// It waits in its orbit again, in silence: its phone gets its music when it is back.
+    waits: bool,
+}
+
+impl Restoring {
+    /// Whether its orbit does not have it back yet.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.waits
+    }
 }
 
 /// How often a phone that refuses its music is asked, and the pause between.
@@ -185,7 +195,7 @@ impl Engine {
             if let Some(facts) = self.leg_facts(leg) {
                 self.orbits.restoring(self.core.now, &number, facts);
             }
-            self.restoring.insert(leg, Restoring { call, attempts: 1 });
+            self.restoring.insert(leg, Restoring { call, attempts: 1, waits: false });
         }
     }
 
@@ -196,20 +206,33 @@ impl Engine {
 
     /// The phone of a recorded call has answered, or not.
     pub(super) fn restored(&mut self, leg: LegId, result: &Result<Done, Failed>) {
-        let Some(Restoring { call, attempts }) = self.restoring.remove(&leg) else { return };
+        let Some(Restoring { call, attempts, waits }) = self.restoring.remove(&leg) else { return };
         let number = call.number().to_owned();
+        let stranded = self.calls.leg(leg).is_some_and(|leg| leg.stranded);
         // A phone that has lost the call says 481 or nothing, and its leg has ended. Any other answer is about this
         // moment: it is asked again, and in the end the call waits in silence rather than being lost.
         if let Err(failed) = result
             && attempts < ATTEMPTS_MAX
+            && !stranded
         {
             tracing::info!(
                 number,
                 why = failed.text,
                 "a parked caller's phone does not want its music back yet"
             );
-            self.restoring.insert(leg, Restoring { call, attempts: attempts + 1 });
+            self.restoring.insert(leg, Restoring { call, attempts: attempts + 1, waits });
             self.core.after(Timer::TakeUpAgain(leg), TAKE_UP_AGAIN);
+            return;
+        }
+        if result.is_err() {
+            self.restoring.insert(leg, Restoring { call: call.clone(), attempts: 1, waits: true });
+        }
+        if waits {
+            if let (Ok(_), Some(facts)) = (result, self.leg_facts(leg)) {
+                self.orbits.save_leg(self.core.now, leg, facts);
+                let detail = serde_json::json!({ "number": number, "leg": leg.0 });
+                self.core.event("park.reached", None, None, detail);
+            }
             return;
         }
         let handler = self
@@ -233,6 +256,7 @@ impl Engine {
                 let detail = serde_json::json!({ "number": number, "reason": why });
                 self.core.event("park.lost", None, None, detail);
                 let parker = call.resume(leg).parker;
+                self.restoring.remove(&leg);
                 self.orbits.forget(self.core.now, &number);
                 if let Some(waiting) = self.calls.leg_mut(leg) {
                     waiting.brought_by = Some(parker);
@@ -244,15 +268,30 @@ impl Engine {
 
     /// [`Timer::TakeUpAgain`] went off.
     pub(super) fn take_up_again(&mut self, leg: LegId) {
-        if let Some(Restoring { call, .. }) = self.restoring.get(&leg) {
+        let Some(Restoring { call, waits, .. }) = self.restoring.get(&leg) else { return };
+        let Some(known) = self.calls.leg(leg) else { return };
+        if *waits && known.peer != Peer::Host {
+            self.restoring.remove(&leg); // somebody has it by now
+        } else if known.is_idle() {
             self.calls.play(&mut self.core, Origin::Restore, leg, playlist(call));
+        } else {
+            self.core.after(Timer::TakeUpAgain(leg), TAKE_UP_AGAIN);
         }
+    }
+
+    /// The phone of this leg has registered. True: its leg was made from a record, and it has not heard of that yet.
+    pub(super) fn reaches_again(&mut self, leg: LegId, after: Duration) -> bool {
+        let waits = self.restoring.contains_key(&leg);
+        if waits {
+            self.core.after(Timer::TakeUpAgain(leg), after);
+        }
+        waits
     }
 
     /// A leg made from a record ended before its phone had answered.
     pub(super) fn restoring_ended(&mut self, leg: LegId) {
         self.core.timers.cancel(Timer::TakeUpAgain(leg));
-        if let Some(Restoring { call, .. }) = self.restoring.remove(&leg) {
+        if let Some(Restoring { call, waits: false, .. }) = self.restoring.remove(&leg) {
             let detail =
                 serde_json::json!({ "number": call.number(), "reason": "the phone does not know the call" });
             self.core.event("park.lost", None, None, detail);

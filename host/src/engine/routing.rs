@@ -246,12 +246,22 @@ impl Engine {
             .legs_of(user)
             .filter_map(|leg| {
                 let device = leg.party.device.as_deref()?;
-                let (old, new) = (before.get(device)?, after.get(device)?);
-                (leg.dialog.flow == *old && new != old).then_some((leg.id, *new))
+                let new = after.get(device)?;
+                // A phone that speaks outbound had no way any more since its connection was gone (RFC 5626 §4.4).
+                let moved = match before.get(device) {
+                    // Of a connection that is gone the registration forgets the name, the call does not.
+                    Some(old) => {
+                        let name = leg.dialog.flow.connection.and(old.connection);
+                        Flow { connection: name, ..leg.dialog.flow } == *old && new != old
+                    }
+                    None => leg.dialog.flow != *new,
+                };
+                moved.then_some((leg.id, *new))
             })
             .collect();
         for (leg, flow) in moved {
-            if self.calls.follow(&self.core, leg, flow) {
+            let asked = self.calls.follow(&self.core, leg, flow);
+            if !self.reaches_again(leg, ASK_AFTER_REGISTER) && asked {
                 self.core.after(Timer::Refresh(leg), ASK_AFTER_REGISTER);
             }
         }

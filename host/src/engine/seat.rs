@@ -145,6 +145,9 @@ impl Engine {
             identity.gone.remove(&name);
             if name != own {
                 identity.edges.insert(name, host.identity.listeners.clone());
+                if let Some(contact) = self.config.contact_name(&host.identity.pool) {
+                    identity.contacts.insert(Some(name), contact.to_owned());
+                }
             }
         }
     }

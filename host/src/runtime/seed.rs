@@ -217,6 +217,7 @@ mod tests {
         let pool = |(name, backup): &(&str, Option<&str>)| crate::config::Pool {
             name: (*name).into(),
             fqdn: None,
+            contact_by_name: false,
             backup: backup.map(str::to_owned),
         };
         config.pools = pools.iter().map(pool).collect();

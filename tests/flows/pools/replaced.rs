@@ -49,6 +49,7 @@ fn build_north(world: &mut World) {
     let pair = |name: &str, backup: &str| config::Pool {
         name: name.into(),
         fqdn: (name == "north").then(|| "north.example.test".into()),
+        contact_by_name: false,
         backup: Some(backup.into()),
     };
     let record = json!({ "name": "north", "fqdn": "north.example.test" });

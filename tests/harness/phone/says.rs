@@ -1,6 +1,6 @@
 //! What a phone says by itself.
 
-use switchyard_host::sip::{ClientId, Dialog, Draft, Method, Name, Status};
+use switchyard_host::sip::{ClientId, Dialog, Draft, Method, Name, Status, Uri};
 
 use super::hears::answering;
 use super::{ALLOW, Call, CallId, Phone, Wants};
@@ -29,7 +29,11 @@ impl Phone {
     }
 
     pub(in crate::harness) fn send(&mut self, draft: Draft, wants: Wants) -> ClientId {
-        let flow = self.flow();
+        let mut flow = self.flow();
+        let target = Uri::parse(draft.uri()).ok().filter(|_| self.by_contact);
+        if let Some((target, ip)) = target.and_then(|target| Some((target.port, target.host_ip()?))) {
+            flow.remote = (ip, target.unwrap_or(5060)).into();
+        }
         let by = self.address.to_string();
         let client = self.tx.request(self.now, flow, &by, draft);
         self.owners.insert(client, wants);

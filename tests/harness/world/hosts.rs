@@ -233,16 +233,24 @@ pub(super) fn configuration(
     pool: &str,
     address: SocketAddr,
 ) -> Arc<Config> {
+    let named = |pool: &str| match options.contact_by_name {
+        true => format!("fqdn = \"{pool}.example.test\"\ncontact = \"fqdn\""),
+        false => String::new(),
+    };
+    let (named_east, named_west) = (named("east"), named("west"));
     let others = if options.hosts.is_empty() {
-        "[[pools]]\nname = \"east\"\n"
+        "[[pools]]\nname = \"east\"\n".to_owned()
     } else {
-        r#"
+        format!(
+            r#"
 [[pools]]
 name = "east"
 backup = "west"
+{named_east}
 [[pools]]
 name = "west"
 backup = "east"
+{named_west}
 [[orbits]]
 name = "west-park"
 from = "8000"
@@ -256,6 +264,7 @@ to = "*299"
 kind = "group-pickup"
 pool = "west"
 "#
+        )
     };
     let text = format!(
         r#"

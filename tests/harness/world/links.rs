@@ -110,6 +110,11 @@ impl World {
             self.strays.push((flow, bytes));
             return;
         };
+        let from = self.hosts[host].address;
+        if self.phones[index].behind_nat && self.phones[index].host() != from {
+            self.strays.push((flow, bytes));
+            return;
+        }
         let stream = self.phones[index].stream;
         if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
             // These phones listen on UDP only; some open a connection themselves.
@@ -117,7 +122,6 @@ impl World {
             self.for_host(Duration::ZERO, host, input);
             return;
         }
-        let from = self.hosts[host].address;
         self.note(index, from, false, &bytes);
         for delay in self.arrivals(index, false, flow.protocol) {
             self.push(delay, Pending::ToPhone(index, from, bytes.clone()));

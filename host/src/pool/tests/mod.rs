@@ -85,6 +85,7 @@ impl World {
         let pools = ["east", "west"].map(|name| config::Pool {
             name: name.into(),
             fqdn: None,
+            contact_by_name: false,
             backup: Some(if name == "east" { "west" } else { "east" }.into()),
         });
         let own = super::tests::name(host);

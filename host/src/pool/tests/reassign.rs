@@ -355,6 +355,7 @@ fn a_file_makes_no_pair_that_the_store_contradicts() {
     let pair = |name: &str, backup: &str| config::Pool {
         name: name.into(),
         fqdn: None,
+        contact_by_name: false,
         backup: Some(backup.into()),
     };
     let mut pools = Pools::new(name("n1"), &[pair("north", "west"), pair("west", "north")]);
