@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Engine;
+use crate::net::HostName;
 use crate::policy::Bundle;
 use crate::pool::Terms;
 use crate::store::keys::{Key, policy_key};
@@ -39,16 +40,22 @@ impl Engine {
         }
         let stored = snapshot.records.get(&policy_key(&self.config.host.pool));
         let stored = stored.and_then(|record| serde_json::from_slice::<Lent>(&record.value).ok());
-        let domain = &self.config.sip.domain;
-        let same = |lent: Lent| lent.hash == self.policies.borrow().bundle().hash() && lent.domain == *domain;
-        if !stored.is_some_and(same) {
-            self.lend_policy();
-        } else {
+        // What another host that lives has told stands: of two whose files differ each would otherwise overwrite the
+        // other's whenever it starts, and the terms of the pool would be now these, now those.
+        let stands = |lent: &Lent| {
+            let author = HostName::new(&lent.host).filter(|author| Some(*author) != self.own_name());
+            let lives = |host| self.cluster.as_ref().is_some_and(|cluster| cluster.seats.lives(host));
+            let same = lent.hash == self.policies.borrow().bundle().hash();
+            lent.domain == self.config.sip.domain && (same || author.is_some_and(lives))
+        };
+        if stored.is_some_and(|lent| stands(&lent)) {
             self.read_terms();
+        } else {
+            self.lend_policy();
         }
     }
 
-    /// The own pool's policy is another: the other pools' hosts are told.
+    /// The own pool's policy is another, by an edit or because nobody has told of it: the other pools' hosts are told.
     pub(super) fn lend_policy(&mut self) {
         if self.cluster.is_none() {
             return;

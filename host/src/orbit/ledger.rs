@@ -79,7 +79,7 @@ pub(super) enum Settled {
     Foreign(Number),
     /// The store will never take this write.
     Refused(Number, StoreError),
-    /// The pool's epoch has moved on: others decide about its calls now.
+    /// The pool's epoch has moved on, and this park was not stored: others decide about its calls now.
     Outdated(Number),
 }
 
@@ -213,8 +213,14 @@ impl Ledger {
                     self.step(now, number);
                     return None;
                 }
-                self.entries.remove(&number);
-                return Some(Settled::Outdated(number));
+                if entry.creating.is_some() {
+                    self.entries.remove(&number);
+                    return Some(Settled::Outdated(number));
+                }
+                // Soon this host hears that it is to put the call down, or else of the epoch. Until then nothing can be written,
+                // and a record that was forgotten here would outlast its call.
+                self.pause(now, number);
+                return None;
             }
             Ok(outcome) => {
                 entry.pause = RETRY_FIRST;

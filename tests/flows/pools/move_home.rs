@@ -240,6 +240,12 @@ fn hosts_of_a_pool_whose_policies_differ_are_told_so() {
     world.run_for(seconds(2));
     assert!(differs(&mut world, 0));
     assert_eq!(world.told("policy.skew").iter().map(|event| event.code).collect::<Vec<_>>(), [Some(35113)]);
+    // A host that only starts does not take back what another has told.
+    world.kill(0);
+    world.run_for(seconds(12));
+    world.start(0);
+    world.run_for(seconds(3));
+    assert!(differs(&mut world, 0) && !differs(&mut world, 1));
     world.gets(0, policy("2m"));
     world.run_for(seconds(2));
     assert!(!differs(&mut world, 0) && !differs(&mut world, 1));
