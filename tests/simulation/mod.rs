@@ -56,7 +56,8 @@ fn known_seeds() {
 /// The same with hosts that work together.
 #[test]
 fn hosts_together() {
-    for seed in 0..60 {
+    // The last is of a long run: the policy of a pool served by its backup changed, and lamps showed what it had allowed.
+    for seed in (0..50).chain([5_009]) {
         let script = Script::together(seed, STEPS);
         if let Err(failure) = run::run(&script, false) {
             panic!("{}", told(&script, failure));

@@ -103,6 +103,8 @@ impl Engine {
             let errors: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
             self.core.event("policy.refused", None, None, json!({ "pool": pool, "errors": errors }));
         }
+        // Who may see what on a lamp is its user's pool's to say, also while that is served here.
+        self.notifier.touch_all(&mut self.core);
         self.read_terms();
     }
 
