@@ -45,7 +45,7 @@ impl Engine {
             return None;
         }
         let since = self.core.now.utc.saturating_since(record.since).as_secs();
-        let text = format!("pool {pool} is out of service since {since} s");
+        let text = format!("pool {pool} has been out of service for {since} s");
         Some(Refusal::new(Code::POOL_OUT, text))
     }
 

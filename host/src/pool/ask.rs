@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pools::{Pools, Proposal, lives};
+use super::pools::{Pools, Proposal, counted, lives};
+use super::procedure::names;
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::cluster::Seats;
-use crate::config::KIND_GROUP_PICKUP;
 use crate::near::did_you_mean;
 use crate::time::Now;
 
@@ -72,7 +72,8 @@ pub enum Objection {
     },
     /// A pool that was never failed over comes home by itself.
     #[error(
-        "{pool} is {phase}: there is nothing to fail back; when its hosts are heard again its users go home by themselves"
+        "{pool} is {phase}: there is nothing to fail back{}",
+        if *.phase == Phase::Active { "" } else { "; when its hosts are heard again its users go home by themselves" }
     )]
     NotFailedOver {
         /// The pool.
@@ -292,18 +293,19 @@ impl Pools {
                 format!("users of {pool} are in resiliency mode: no new parks and pickups")
             }
             (_, StepName::Parked) => {
-                let calls = self.parked(pool);
-                let wait = if planned {
-                    format!("wait up to {}s for", terms.drain_time.as_secs())
-                } else {
-                    "deal with".to_owned()
-                };
-                let then = if terms.rescue {
-                    format!("{backup} takes them up (rescue)")
-                } else {
-                    "end them (disconnect)".to_owned()
-                };
-                format!("{wait} {calls} parked calls, then {then}")
+                let (count, wait) = (self.parked(pool), terms.drain_time.as_secs());
+                let (calls, them) = (counted(count, "parked call"), if count == 1 { "it" } else { "them" });
+                match (count, planned, terms.rescue) {
+                    (0, ..) => "no call waits in an orbit".to_owned(),
+                    (_, true, true) => {
+                        format!("wait up to {wait}s for {calls}, then {backup} takes {them} up (rescue)")
+                    }
+                    (_, true, false) => {
+                        format!("wait up to {wait}s for {calls}, then end {them} (disconnect)")
+                    }
+                    (_, false, true) => format!("{backup} takes {calls} up (rescue)"),
+                    (_, false, false) => format!("end {calls} (disconnect)"),
+                }
             }
             (Ask::Failover, StepName::Seat) => match seats.holder(pool) {
                 Some(holder) if planned => format!("{holder} passes the seat to a host of {backup}"),
@@ -315,18 +317,16 @@ impl Pools {
                 format!("{first} takes the seat; what is parked in orbits of {backup} stays there")
             }
             (Ask::Failover, StepName::Ranges) if terms.ranges_follow => {
-                let pickup = |range: &&(crate::admin::RangeSpec, u64)| {
-                    range.0.kind == KIND_GROUP_PICKUP && range.0.pool == pool
-                };
-                let count = self.ranges.values().filter(pickup).count();
-                format!("{count} pickup ranges go to {backup}")
+                match &*names(self.pickup_ranges(pool)) {
+                    "" => "none to move".to_owned(),
+                    names => format!("to {backup}: {names}"),
+                }
             }
-            (Ask::Failover, StepName::Ranges) => {
-                format!("pickup ranges stay; move them with: switchyard orbit set NAME --pool {backup}")
-            }
-            (Ask::Failback { .. }, StepName::Ranges) => {
-                format!("{} pickup ranges that went with the failover come home", record.moved.len())
-            }
+            (Ask::Failover, StepName::Ranges) => self.by_hand(pool, backup),
+            (Ask::Failback { .. }, StepName::Ranges) => match &*names(self.moved_out(record)) {
+                "" => "none went with the failover".to_owned(),
+                names => format!("home: {names}"),
+            },
             (Ask::Failover, StepName::Open) => {
                 format!("full service by {backup}, with its settings and orbits")
             }

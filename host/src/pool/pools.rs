@@ -357,6 +357,11 @@ impl Pools {
     }
 }
 
+/// `1 parked call`, `2 parked calls`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Whether any host of a pool lives.
 pub(super) fn lives(seats: &Seats, pool: &str) -> bool {
     seats.of_pool(pool).next().is_some()

@@ -1,9 +1,9 @@
 //! Failover and failback, and the replacement of a pool, step by step. Each step is a condition over what is known and a write that notes it: whoever goes on
 //! with a journal somebody else has begun does the same as who goes on with his own.
 
-use super::pools::{Pools, Terms};
+use super::pools::{Known, Pools, Terms, counted, within};
 use super::reassign::rehomed;
-use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
+use super::record::{Journal, Phase, PoolRecord, Procedure, Step, StepName, StepState};
 use crate::admin::RangeSpec;
 use crate::cluster::Seats;
 use crate::config::KIND_GROUP_PICKUP;
@@ -11,10 +11,13 @@ use crate::directory::{Directory, User};
 use crate::orbit::put_operation;
 use crate::store::keys::range_key;
 use crate::store::{Expect, Transaction};
-use crate::time::{Instant, Now, Utc};
+use crate::time::{Instant, Now};
 
 /// Ranges or users moved in one transaction; the pools' own records, epochs and conditions need room too.
 pub(super) const MOVED_MAX: usize = 80;
+
+/// Begins the note of a step that ends parked calls, while it does and when it has.
+const ENDED: &str = "ended with BYE: ";
 
 /// What to note of the current step.
 enum Stand {
@@ -44,9 +47,9 @@ impl Pools {
         let stand = match (journal.procedure, step.name) {
             // It was done when the journal was begun.
             (_, StepName::Fence) => Stand::Done(String::new()),
-            (_, StepName::Parked) => self.deal_with_parked(now, pool, step.at, journal, known.terms),
+            (_, StepName::Parked) => self.deal_with_parked(now, pool, &step, journal, known.terms),
             (_, StepName::Seat) => self.move_seat(seats, pool, journal),
-            (Procedure::Failover, StepName::Ranges) => self.ranges_out(pool, &record, known.terms),
+            (Procedure::Failover, StepName::Ranges) => self.ranges_out(pool, known),
             (Procedure::Failback, StepName::Ranges) => self.ranges_home(pool, &record),
             (Procedure::Reassign, StepName::Ranges) => {
                 let (ranges, last) = some(self.leaving(pool, journal.to.as_deref()?).collect());
@@ -71,11 +74,16 @@ impl Pools {
                 journal.set(step.name, StepState::Running, began, note);
             }
             Stand::Moves(ranges, last) => {
-                let names: Vec<&str> = ranges.iter().map(|range| range.name.as_str()).collect();
-                let note = if names.is_empty() { "none to move".to_owned() } else { names.join(", ") };
+                let mut note = names(ranges.iter());
+                if note.is_empty() {
+                    "none to move".clone_into(&mut note);
+                }
+                if let (Procedure::Failback, Some(backup)) = (journal.procedure, &record.backup) {
+                    note.push_str(&self.left_behind(users, pool, backup, &ranges));
+                }
                 let state = if last { StepState::Done } else { StepState::Running };
                 journal.set(step.name, state, now.utc, note);
-                let names = names.into_iter().map(str::to_owned);
+                let names = ranges.iter().map(|range| range.name.clone());
                 match journal.procedure {
                     Procedure::Failover => record.moved.extend(names),
                     Procedure::Failback | Procedure::Reassign if last => record.moved.clear(),
@@ -120,24 +128,32 @@ impl Pools {
         Some(transaction)
     }
 
-    fn deal_with_parked(&self, now: Now, pool: &str, began: Utc, journal: &Journal, terms: Terms) -> Stand {
+    fn deal_with_parked(&self, now: Now, pool: &str, step: &Step, journal: &Journal, terms: Terms) -> Stand {
         let left = self.parked(pool);
+        let running = step.state == StepState::Running;
+        let ending = running && step.note.starts_with(ENDED);
         if left == 0 {
-            return Stand::Done("no call waits in an orbit".to_owned());
+            let note = if ending { step.note.clone() } else { "no call waits in an orbit".to_owned() };
+            return Stand::Done(note);
         }
-        let begun = journal.has_begun(StepName::Parked);
+        let calls = counted(left, "parked call");
         let replaced = journal.procedure == Procedure::Reassign;
-        let waits = (journal.planned || replaced) && (!begun || now.utc < began + terms.drain_time);
+        let waits = (journal.planned || replaced) && (!running || now.utc < step.at + terms.drain_time);
+        if waits && running {
+            return Stand::Waits(step.note.clone());
+        }
         if waits {
-            return Stand::Waits("parked calls may be fetched until the drain time is over".to_owned());
+            let (limit, fate) =
+                (terms.drain_time.as_secs(), if terms.rescue { "goes along" } else { "is ended" });
+            return Stand::Waits(format!("{calls} may be fetched for {limit}s; what waits then {fate}"));
         }
         if terms.rescue && replaced {
             return Stand::Waits("until nobody waits in an orbit that changes hands".to_owned());
         }
         if terms.rescue {
-            return Stand::Done(format!("{left} parked calls are taken up by whoever takes the seat"));
+            return Stand::Done(format!("{calls}: taken up by whoever takes the seat"));
         }
-        Stand::Waits("parked calls are ended".to_owned())
+        Stand::Waits(if ending { step.note.clone() } else { format!("{ENDED}{calls}") })
     }
 
     /// When a planned failover stops waiting for parked calls to end by themselves.
@@ -197,17 +213,43 @@ impl Pools {
         }
     }
 
-    fn ranges_out(&self, pool: &str, record: &PoolRecord, terms: Terms) -> Stand {
-        if !terms.ranges_follow {
-            return Stand::Done(
-                "pickup ranges are moved by hand: switchyard orbit set NAME --pool POOL".to_owned(),
-            );
+    fn ranges_out(&self, pool: &str, known: &Known) -> Stand {
+        let Some(backup) = known.record.backup.clone() else { return Stand::Done(String::new()) };
+        if !known.terms.ranges_follow {
+            return Stand::Done(self.by_hand(pool, &backup));
         }
-        let Some(backup) = record.backup.clone() else { return Stand::Done(String::new()) };
-        let ranges = self.ranges_of(pool).filter(|range| range.kind == KIND_GROUP_PICKUP);
+        let ranges = self.pickup_ranges(pool);
         let (ranges, last) =
             some(ranges.map(|range| RangeSpec { pool: backup.clone(), ..range.clone() }).collect());
         Stand::Moves(ranges, last)
+    }
+
+    /// The ranges of a pool whose numbers are those of pickup groups.
+    pub(super) fn pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
+        self.ranges_of(pool).filter(|range| range.kind == KIND_GROUP_PICKUP)
+    }
+
+    /// What an administrator has to do about pickup ranges that do not follow.
+    pub(super) fn by_hand(&self, pool: &str, backup: &str) -> String {
+        match &*names(self.pickup_ranges(pool)) {
+            "" => "none to move".to_owned(),
+            names => format!("left to you ({names}): switchyard orbit set NAME --pool {backup}"),
+        }
+    }
+
+    /// The pickup ranges with which users who come home would have no groups there: somebody has moved them by hand, and has
+    /// to move them back.
+    fn left_behind(&self, users: &Directory, pool: &str, backup: &str, going: &[RangeSpec]) -> String {
+        let of_home = |range: &&RangeSpec| {
+            let mut groups = users.iter().filter(|user| user.pool == pool).flat_map(User::pickup_groups);
+            groups.any(|group| within(range, group))
+        };
+        let left =
+            self.pickup_ranges(backup).filter(|range| going.iter().all(|other| other.name != range.name));
+        match &*names(left.filter(of_home)) {
+            "" => String::new(),
+            names => format!("; left to you ({names}): switchyard orbit set NAME --pool {pool}"),
+        }
     }
 
     fn ranges_home(&self, pool: &str, record: &PoolRecord) -> Stand {
@@ -223,6 +265,11 @@ impl Pools {
         let ranges = record.moved.iter().filter_map(|name| self.ranges.get(name)).map(|(range, _)| range);
         ranges.filter(|range| Some(&range.pool) == record.backup.as_ref())
     }
+}
+
+/// What ranges are called.
+pub(super) fn names<'a>(ranges: impl Iterator<Item = &'a RangeSpec>) -> String {
+    ranges.map(|range| range.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// As many as one transaction holds, and whether these are all.

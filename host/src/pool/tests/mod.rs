@@ -80,7 +80,8 @@ impl World {
 
     fn start(&mut self, host: &'static str) {
         let pool = POOLS.into_iter().find(|pool| pool[..1] == host[..1]).unwrap();
-        let identity = HostIdentity { name: host.into(), pool: pool.into(), ..HostIdentity::default() };
+        let link = Some("192.0.2.1:5071".parse().unwrap());
+        let identity = HostIdentity { name: host.into(), pool: pool.into(), link, ..HostIdentity::default() };
         self.put(host_key(host), serde_json::to_value(&identity).unwrap());
         let pools = ["east", "west"].map(|name| config::Pool {
             name: name.into(),
@@ -117,6 +118,12 @@ impl World {
 
     fn user(&self, name: &str, pool: &str) {
         let user = User { name: name.into(), pool: pool.into(), ..User::default() };
+        self.put(User::key(name), serde_json::to_value(&user).unwrap());
+    }
+
+    fn in_group(&self, name: &str, pool: &str, group: &str) {
+        let pickup_group = Some(group.into());
+        let user = User { name: name.into(), pool: pool.into(), pickup_group, ..User::default() };
         self.put(User::key(name), serde_json::to_value(&user).unwrap());
     }
 

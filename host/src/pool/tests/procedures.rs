@@ -65,12 +65,36 @@ fn a_living_pool_is_served_at_home_until_its_parked_calls_are_gone() {
         world.look("e1").pools.parked_fate(now, "east")
     };
     assert_eq!(fate(&mut world), ParkedFate::Keep);
+    let waits = "parked Running: 1 parked call may be fetched for 300s; what waits then is ended";
+    assert_eq!(world.notes("east")[1], waits);
     world.after(1);
     assert_eq!(fate(&mut world), ParkedFate::End, "the drain time is over");
     assert_eq!(world.holder("east"), "e1", "who has the calls ends them");
+    assert_eq!(world.notes("east")[1], "parked Running: ended with BYE: 1 parked call");
     world.unpark("7001");
     world.settle();
+    assert_eq!(world.notes("east")[1], "parked Done: ended with BYE: 1 parked call");
     assert_eq!((world.phase("east"), world.holder("east")), (Phase::FailedOver, "w1".into()));
+}
+
+#[test]
+fn pickup_ranges_that_are_moved_by_hand_are_named_on_the_way_out_and_home() {
+    let mut world = World::new();
+    world.range("east-park", "7000", "call-park", "east");
+    world.range("east-groups", "*101", "group-pickup", "east");
+    world.range("west-groups", "*201", "group-pickup", "west");
+    world.user("alice", "east");
+    world.in_group("bob", "east", "*101");
+    world.in_group("wanda", "west", "*201");
+    world.ask("e1", "east", Ask::Failover).unwrap();
+    world.settle();
+    let left = "ranges Done: left to you (east-groups): switchyard orbit set NAME --pool west";
+    assert_eq!(world.notes("east")[3], left);
+    world.range("east-groups", "*101", "group-pickup", "west");
+    world.ask("e1", "east", FAILBACK).unwrap();
+    world.settle();
+    let left = "ranges Done: none to move; left to you (east-groups): switchyard orbit set NAME --pool east";
+    assert_eq!(world.notes("east")[1], left);
 }
 
 #[test]
@@ -99,7 +123,7 @@ fn rescued_calls_stay_where_they_are() {
     world.ask("w1", "east", Ask::Failover).unwrap();
     world.settle();
     assert_eq!(world.phase("east"), Phase::FailedOver);
-    assert_eq!(world.notes("east")[1], "parked Done: 1 parked calls are taken up by whoever takes the seat");
+    assert_eq!(world.notes("east")[1], "parked Done: 1 parked call: taken up by whoever takes the seat");
     assert_eq!(fate(&mut world), ParkedFate::Keep);
 }
 

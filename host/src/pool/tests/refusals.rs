@@ -83,6 +83,7 @@ fn a_backup_that_is_dead_takes_nobody() {
 fn a_preview_says_what_each_step_would_do() {
     let mut world = World::new();
     world.park("7001", "east");
+    world.range("east-groups", "*101", "group-pickup", "east");
     let host = world.look("w1");
     let lines: Vec<String> = host
         .pools
@@ -94,9 +95,9 @@ fn a_preview_says_what_each_step_would_do() {
         lines,
         [
             "fence: users of east are in resiliency mode: no new parks and pickups",
-            "parked: wait up to 300s for 1 parked calls, then end them (disconnect)",
+            "parked: wait up to 300s for 1 parked call, then end it (disconnect)",
             "seat: e1 passes the seat to a host of west",
-            "ranges: pickup ranges stay; move them with: switchyard orbit set NAME --pool west",
+            "ranges: left to you (east-groups): switchyard orbit set NAME --pool west",
             "open: full service by west, with its settings and orbits",
         ]
     );
