@@ -545,8 +545,8 @@ pub(super) enum ClusterCommand {
         /// The hosts, each as its host.name.
         #[arg(value_name = "HOST", required_unless_present = "etcd")]
         hosts: Vec<String>,
-        /// Also make etcd-ADDRESS.pem and etcd-ADDRESS.key for an etcd member that hosts reach at this address or DNS name; for
-        /// store.endpoints with https://.
+        /// Also make etcd-ADDRESS.pem and etcd-ADDRESS.key for an etcd member that hosts reach at this address or DNS name, once for
+        /// each member; for store.endpoints with https://.
         #[arg(long, value_name = "ADDRESS")]
         etcd: Vec<String>,
     },

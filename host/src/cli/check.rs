@@ -11,10 +11,11 @@ use switchyard_sdk::manifest::Section;
 use super::arguments::{Check, Cli, PolicyCheck};
 use super::{Failure, names, table};
 use crate::config::{self, Config, ConfigError};
+use crate::near::did_you_mean;
 use crate::plugin::{LoadError, Plugins};
 use crate::policy::{self, Diagnostic};
 use crate::runtime::Clock;
-use crate::transport::link::Credentials;
+use crate::transport::link::{self, Credentials};
 
 /// One thing that is wrong, wherever it was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -131,7 +132,12 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
             }
         }
     }
-    report.errors.extend(config.store_files().iter().map(Finding::from));
+    let store_files = config.store_files();
+    report.errors.extend(store_files.iter().map(Finding::from));
+    if let Some((cert, key)) = config.store.etcd.identity.as_ref().filter(|_| store_files.is_empty()) {
+        let unfit = link::matching(cert, key).err();
+        report.errors.extend(unfit.map(|unfit| Finding::from(&config.of_store(unfit.key, unfit.message))));
+    }
     if let Some(cluster) = &config.cluster {
         match Credentials::read(cluster, &config.host.name, Clock::start().now().utc) {
             Ok(credentials) => report.warnings.extend(
@@ -218,6 +224,12 @@ fn scratch() -> PathBuf {
 fn policies_in(dir: &Path, sections: &[Section], pools: &[String], report: &mut Report) {
     let diagnostics = policy::check(dir, sections, pools);
     report.errors.extend(diagnostics.iter().map(|diagnostic| Finding::of_policy(dir, diagnostic)));
+    // With one pool alone a further file is one kept for later.
+    for name in pools_of(dir).iter().filter(|name| pools.len() > 1 && !pools.contains(name)) {
+        let near = did_you_mean(name, pools.iter().map(String::as_str));
+        let idle = format!("there is no pool {name:?}{near}: nothing goes by this file");
+        report.warnings.push(Finding::of_file(&dir.join("pools").join(format!("{name}.lua")), idle));
+    }
     report.summary.push(("policies", format!("{}: for {}", dir.display(), pools.join(", "))));
 }
 

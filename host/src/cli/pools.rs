@@ -27,11 +27,18 @@ pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dy
                 ("HOSTS", &hosts),
                 ("PARKED", &|p| text(&p["parked"])),
             ];
-            show_list(&client.get("pools")?, json, out, "There are no pools.", &columns)
+            let pools = client.get("pools")?;
+            show_list(&pools, json, out, "There are no pools.", &columns)?;
+            let all = || pools.as_array().into_iter().flatten();
+            if json { Ok(()) } else { doubts(all(), out) }
         }
         PoolCommand::Show { name } => {
             let pool = client.get(&path(name))?;
-            if json { Ok(writeln!(out, "{pool:#}")?) } else { show(&pool, out) }
+            if json {
+                return Ok(writeln!(out, "{pool:#}")?);
+            }
+            show(&pool, out)?;
+            doubts(std::iter::once(&pool), out)
         }
         PoolCommand::Failover { name, moving } => {
             let body = json!({ "dry_run": moving.dry_run, "by": moving.by });
@@ -85,17 +92,40 @@ fn upcoming(pool: &Value) -> String {
     format!("{what} in {}", between(Some(now_ms()), pool["upcoming"]["at"].as_u64()))
 }
 
-/// `fe1, fe2 (drained)`.
+/// `fe1 (drained), fe2 (unreachable)`.
 fn hosts(pool: &Value) -> String {
     let host = |host: &Value| {
         let drained = if host["drained"] == true { " (drained)" } else { "" };
-        format!("{}{drained}", text(&host["name"]))
+        let trouble = if host["trouble"].is_string() { " (unreachable)" } else { "" };
+        format!("{}{drained}{trouble}", text(&host["name"]))
     };
     pool["hosts"].as_array().into_iter().flatten().map(host).collect::<Vec<_>>().join(", ")
 }
 
+/// What is wrong with what the host that was asked has said.
+fn doubts<'a>(pools: impl Iterator<Item = &'a Value>, out: &mut dyn Write) -> Done {
+    let mut stale = false;
+    for pool in pools {
+        stale |= pool["stale"] == true;
+        for host in pool["hosts"].as_array().into_iter().flatten().filter(|host| host["trouble"].is_string())
+        {
+            let line = format!(
+                "{} is alive, and cannot be reached from the host that was asked: {}",
+                text(&host["name"]),
+                text(&host["trouble"])
+            );
+            writeln!(out, "{}", table::printable(&line))?;
+        }
+    }
+    if stale {
+        writeln!(out, "The host that was asked does not reach etcd: this is how it was when it last did.")?;
+    }
+    Ok(())
+}
+
 fn show(pool: &Value, out: &mut dyn Write) -> Done {
-    let since = between(pool["since"].as_u64(), Some(now_ms()));
+    let now_ms = now_ms();
+    let since = between(pool["since"].as_u64(), Some(now_ms));
     let mut pairs = vec![
         ("pool", text(&pool["name"])),
         ("fqdn", text(&pool["fqdn"])),
@@ -115,11 +145,15 @@ fn show(pool: &Value, out: &mut dyn Write) -> Done {
     if !text(&pool["moved"]).is_empty() {
         pairs.push(("ranges moved", text(&pool["moved"])));
     }
+    pairs.retain(|(_, value)| !value.is_empty());
     let journal = &pool["journal"];
     if journal.is_object() {
-        let ended = if journal["ended"].is_null() { "runs" } else { "over" };
+        let how = match journal["ended"].as_u64() {
+            None => "runs".to_owned(),
+            ended => format!("over for {}", between(ended, Some(now_ms))),
+        };
         let line =
-            format!("{}, asked for by {}, {ended}", text(&journal["procedure"]), text(&journal["asked_by"]));
+            format!("{}, asked for by {}, {how}", text(&journal["procedure"]), text(&journal["asked_by"]));
         pairs.push(("last procedure", line));
     }
     table::print_pairs(out, &pairs)?;
@@ -158,7 +192,7 @@ fn move_pool(
         }
         return left_to_do(&begun, out);
     }
-    let mut told: Vec<String> = Vec::new();
+    let (mut told, mut waiting): (Vec<String>, u64) = (Vec::new(), 0);
     loop {
         // The host that was asked may be one that ends with this: then another is to be asked how it went.
         let pool = client.get(&path(name)).map_err(|Failure(why)| {
@@ -173,6 +207,14 @@ fn move_pool(
                     out.flush()?;
                     told.push(line);
                 }
+            }
+            // A planned failover may wait for minutes.
+            let parked = steps(journal).any(|step| step["name"] == "parked" && step["state"] == "running");
+            let left = pool["parked"].as_u64().unwrap_or(0);
+            if parked && left > 0 && left != waiting {
+                writeln!(out, "                 still parked: {left}")?;
+                out.flush()?;
+                waiting = left;
             }
         }
         if !journal["ended"].is_null() && journal["procedure"] == verb {

@@ -346,29 +346,31 @@ fn pools_are_listed_shown_and_moved() {
     host.check(
         "pool list",
         expect![[r#"
-        POOL  PHASE        FOR  SERVED BY  BACKUP  HOSTS          PARKED
-        east  failed_over  0s   fw1        west    fe1 (drained)  0
-    "#]],
+            POOL  PHASE        FOR  SERVED BY  BACKUP  HOSTS                             PARKED
+            east  failed_over  0s   fw1        west    fe1 (drained), fe2 (unreachable)  0
+            fe2 is alive, and cannot be reached from the host that was asked: it does not answer
+        "#]],
     );
     host.check(
         "pool show east",
         expect![[r#"
-        pool                east
-        fqdn                east.example.test
-        backup              west
-        phase               failed_over
-        for                 0s
-        next                goes home by its policy in 0s
-        epoch               7
-        served by           fw1
-        parks in orbits of  west
-        hosts alive         fe1 (drained)
-        parked calls        0
-        ranges moved        east-groups
-        last procedure      failover, asked for by ana, over
-          fence   done     users of east are in resiliency mode
-          open    done
-    "#]],
+            pool                east
+            fqdn                east.example.test
+            backup              west
+            phase               failed_over
+            for                 0s
+            next                goes home by its policy in 0s
+            epoch               7
+            served by           fw1
+            parks in orbits of  west
+            hosts alive         fe1 (drained), fe2 (unreachable)
+            parked calls        0
+            ranges moved        east-groups
+            last procedure      failover, asked for by ana, over for 0s
+              fence   done     users of east are in resiliency mode
+              open    done
+            fe2 is alive, and cannot be reached from the host that was asked: it does not answer
+        "#]],
     );
     host.check(
         "pool failover east --dry-run --by ana",

@@ -150,9 +150,11 @@ impl Seats {
         Some(self.seats.get(pool)?.0.as_ref()?.host)
     }
 
-    /// The living hosts of a pool, in the order in which they are to take its seat.
+    /// The living hosts of a pool, in the order in which they are to take its seat. One without `[cluster]` is none of them:
+    /// nobody could tell it anything, and it follows no seats.
     pub fn of_pool<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = HostName> + 'a {
-        self.hosts.iter().filter(move |(_, host)| host.identity.pool == pool).map(|(name, _)| *name)
+        let of_it = move |host: &HostRecord| host.identity.pool == pool && host.identity.link.is_some();
+        self.hosts.iter().filter(move |(_, host)| of_it(host)).map(|(name, _)| *name)
     }
 
     /// The write that makes `to` the holder of a seat: a vacant one, or this host's own. `epoch` is what the store has
@@ -199,7 +201,12 @@ mod tests {
     }
 
     fn alive(store: &MemoryStore, host: &str, pool: &str) {
-        let identity = HostIdentity { name: host.into(), pool: pool.into(), ..HostIdentity::default() };
+        let identity = HostIdentity {
+            name: host.into(),
+            pool: pool.into(),
+            link: Some("192.0.2.1:5071".parse().unwrap()),
+            ..HostIdentity::default()
+        };
         let put =
             Operation::Put { key: host_key(host), value: serde_json::to_vec(&identity).unwrap().into() };
         store.apply(&Transaction { operations: vec![put], ..Transaction::default() }).unwrap();
@@ -281,6 +288,20 @@ mod tests {
         assert!(matches!(store.apply(&pass), Ok(Outcome::Committed { .. })));
         assert_eq!(seen_by(&store, "fe1").holder("east"), Some(name("fe1")));
         assert_eq!(epoch(&store, "east").0, 1);
+    }
+
+    /// It was started without `[cluster]`: calls for the pool's users would end there.
+    #[test]
+    fn a_host_that_nobody_can_be_linked_to_is_no_host_of_a_pool() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        let identity = HostIdentity { name: "fe2".into(), pool: "east".into(), ..HostIdentity::default() };
+        let value = serde_json::to_vec(&identity).unwrap().into();
+        let put = Operation::Put { key: host_key("fe2"), value };
+        store.apply(&Transaction { operations: vec![put], ..Transaction::default() }).unwrap();
+        let seats = seen_by(&store, "fe1");
+        assert_eq!(seats.of_pool("east").collect::<Vec<_>>(), [name("fe1")]);
+        assert!(seats.lives(name("fe2")), "its name is taken all the same");
     }
 
     #[test]

@@ -494,7 +494,15 @@ impl Config {
 
     /// What is wrong with a file of `[cluster]`, at the place where it is named.
     pub fn of_cluster(&self, key: &str, message: String) -> ConfigError {
-        let key = format!("cluster.{key}");
+        self.of_file(format!("cluster.{key}"), message)
+    }
+
+    /// The same of a file of `[store]`.
+    pub fn of_store(&self, key: &str, message: String) -> ConfigError {
+        self.of_file(format!("store.{key}"), message)
+    }
+
+    fn of_file(&self, key: String, message: String) -> ConfigError {
         let place = self.places.paths.iter().find(|place| place.error.key == key);
         self.placed(place, &key, message)
     }

@@ -1,7 +1,10 @@
 //! The link to the other hosts of the cluster: from the configuration to an open port, and from there to new certificates.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -10,6 +13,8 @@ use super::clock::Clock;
 use crate::config::{Cluster, Config, ConfigError};
 use crate::engine::Input;
 use crate::net::HostName;
+use crate::store::keys::hosts_prefix;
+use crate::store::{HostIdentity, Store};
 use crate::transport::link::{Credentials, Link, Unfit};
 use crate::transport::tcp;
 
@@ -54,6 +59,32 @@ impl LinkPort {
         let link = Link::new(self.own, self.credentials, io, inbox);
         link.listen(self.listener)?;
         Ok(link)
+    }
+}
+
+/// How often it is seen to that there is a connection to each other host.
+const GREET_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps a connection to each living host, so that one which cannot be reached is known before it has anything to do.
+pub async fn greet_all(store: Arc<dyn Store>, link: Link) {
+    let mut known: BTreeSet<HostName> = BTreeSet::new();
+    loop {
+        // While the store is away nobody comes or goes.
+        if let Ok(hosts) = store.list(&hosts_prefix()).await {
+            let identities = hosts.records.values().filter_map(|record| {
+                let host: HostIdentity = serde_json::from_slice(&record.value).ok()?;
+                Some((HostName::new(&host.name)?, host.link?))
+            });
+            let living: BTreeMap<HostName, SocketAddr> = identities.collect();
+            for gone in known.iter().filter(|host| !living.contains_key(*host)) {
+                link.forget(*gone);
+            }
+            for (host, at) in &living {
+                link.greet(*host, *at);
+            }
+            known = living.into_keys().collect();
+        }
+        tokio::time::sleep(GREET_EVERY).await;
     }
 }
 

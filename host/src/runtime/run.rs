@@ -26,14 +26,16 @@ use super::seed::{Seeded, seed};
 use super::signals::{Asked, Signals};
 use super::{Hands, descriptors, linking, naming, reload, standing, storing};
 use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Service, State};
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::{Engine, Input, Options};
 use crate::media::{self, MediaConfig};
+use crate::net::HostName;
 use crate::plugin::Plugins;
 use crate::policy::{Bundle, Diagnostic};
+use crate::store::keys::hosts_prefix;
 use crate::store::{MemoryStore, OpenError, RedbStore, Snapshot, Store, StoreError};
 use crate::transport::dns::Dns;
-use crate::transport::link::Link;
+use crate::transport::link::{Link, matching};
 use crate::transport::locate::Reach;
 use crate::transport::ports::{self, PortError, Ports};
 use crate::transport::tcp::{Limits, Streams};
@@ -84,6 +86,9 @@ pub enum RunError {
         /// Why not.
         error: io::Error,
     },
+    /// They do not belong together, or are none.
+    #[error("{0}")]
+    StoreKey(ConfigError),
     /// Who this host is.
     #[error("{}: {error}", path.display())]
     Identity {
@@ -95,6 +100,12 @@ pub enum RunError {
     /// The store's contents.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Those who share the store work together, and this host would not.
+    #[error(
+        "this host has no [cluster], and {0} in the same etcd do: by itself it would serve the users of all pools beside \
+         them, who could neither call nor fetch each other's calls. Give it a [cluster] (docs/pools.md), or an etcd of its own"
+    )]
+    Unlinked(String),
     /// The policies cannot be read.
     #[error("{0}")]
     Policies(Diagnostic),
@@ -184,6 +195,10 @@ async fn start(
     let signals = Signals::new().map_err(system("signals"))?;
     let clock = Clock::start();
     let (inbox, arrivals) = inbox();
+    // What the client makes of it nobody would understand.
+    if let Some((cert, key)) = &config.store.etcd.identity {
+        matching(cert, key).map_err(|unfit| RunError::StoreKey(config.of_store(unfit.key, unfit.message)))?;
+    }
     let store = OpenStore::open(config).await?;
     let (mut identity, lock) = standing::identity(&config.host.name, &config.host.data_dir)
         .map_err(|error| RunError::Identity { path: config.host.data_dir.clone(), error })?;
@@ -191,6 +206,12 @@ async fn start(
     identity.pool.clone_from(&config.host.pool);
     identity.link = advertised;
     identity.listeners.clone_from(&ports.listeners);
+    if advertised.is_none() {
+        let linked = standing::linked_others(&store.store.list(&hosts_prefix()).await?, &identity);
+        if !linked.is_empty() {
+            return Err(RunError::Unlinked(linked.join(", ")));
+        }
+    }
     let standing = store.store.enlist(&identity).await?;
     tell_seeded(&seed(&*store.store, config).await?);
     let shared = config.store.kind.is_shared();
@@ -254,12 +275,19 @@ async fn start(
         policies::watch(config.policies.dir.clone(), bundle.hash().to_owned(), inbox.waiting.clone());
     let readiness = Readiness::default();
     tokio::spawn(standing::follow(standing, readiness.clone(), inbox.waiting.clone()));
+    if let Some(link) = &link {
+        tokio::spawn(linking::greet_all(Arc::clone(&store.store), link.clone()));
+    }
     let service = Service {
         engine: engine.clone(),
         events,
         readiness: readiness.clone(),
         access,
         pool: config.host.pool.clone(),
+        trouble: Arc::new({
+            let link = link.clone();
+            move |host: &str| link.as_ref()?.trouble(HostName::new(host)?)
+        }),
         metrics: Arc::new({
             let metrics = metrics.clone();
             move || metrics.render()

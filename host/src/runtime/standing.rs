@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Readiness;
 use crate::engine::Input;
-use crate::store::{HostIdentity, Standing};
+use crate::store::{HostIdentity, Snapshot, Standing};
 
 /// In the data folder: what tells this host from another of the same name.
 const IDENTITY_FILE: &str = "host.id";
@@ -31,6 +31,15 @@ pub fn identity(name: &str, data_dir: &Path) -> io::Result<(HostIdentity, File)>
         file.sync_all()?;
     }
     Ok((HostIdentity { name: name.to_owned(), id, ..HostIdentity::default() }, file))
+}
+
+/// The other living hosts that work together.
+pub fn linked_others(hosts: &Snapshot, own: &HostIdentity) -> Vec<String> {
+    let identities = hosts
+        .records
+        .values()
+        .filter_map(|record| serde_json::from_slice::<HostIdentity>(&record.value).ok());
+    identities.filter(|host| host.link.is_some() && host.name != own.name).map(|host| host.name).collect()
 }
 
 /// Tells the engine and `/readyz` of every change of standing, until the store has nothing more to tell.

@@ -130,6 +130,20 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Unfit> {
     PrivateKeyDer::from_pem_file(file).map_err(|error| unreadable("key", file, &error, "private key"))
 }
 
+/// Whether a key is that of a certificate, as with those for the store.
+///
+/// # Errors
+/// When it is another's, or one of the files cannot be used.
+pub fn matching(cert: &Path, key_file: &Path) -> Result<(), Unfit> {
+    let chain = certificates("cert", cert)?;
+    let unusable = |error| unfit("key", key_file, format!("holds no usable key: {error}"));
+    let signing = ring::default_provider().key_provider.load_private_key(key(key_file)?).map_err(unusable)?;
+    match CertifiedKey::new(chain, signing).keys_match() {
+        Ok(()) => Ok(()),
+        Err(_) => Err(unfit("key", key_file, format!("is not the key of {}", cert.display()))),
+    }
+}
+
 /// What the files of `[cluster]` hold.
 struct Files {
     provider: Arc<CryptoProvider>,

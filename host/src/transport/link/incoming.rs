@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::named;
-use super::{SILENCE, Shared};
+use super::{SILENCE, Shared, words};
 use crate::cluster::{Frame, FrameError};
 use crate::engine::Input;
 use crate::net::{HostName, network};
@@ -50,7 +50,7 @@ struct Turn {
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ending {
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Io(#[from] io::Error),
     #[error("closed")]
     Closed,
@@ -167,7 +167,7 @@ async fn meet(shared: &Shared, stream: TcpStream, remote: SocketAddr) {
 async fn prove(shared: &Shared, stream: TcpStream) -> Result<(HostName, TlsStream<TcpStream>), String> {
     let acceptor = TlsAcceptor::from(Arc::clone(&shared.credentials.load().server));
     let _ = stream.set_nodelay(true);
-    let stream = acceptor.accept(stream).await.map_err(|error| error.to_string())?;
+    let stream = acceptor.accept(stream).await.map_err(|error| words(&error))?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = certificates.first().ok_or("it shows no certificate")?;
     let from = named(certificate).map_err(|nameless| format!("its certificate {nameless}"))?;

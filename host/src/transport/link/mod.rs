@@ -1,7 +1,7 @@
 //! The link between the hosts of a cluster: TLS 1.3, each side proving by its certificate which host it is.
 //!
-//! Each host opens a connection to each host it has something to say to, and says it there; on connections others opened
-//! to it, it listens. What is said are [`Frame`]s, and, when there was nothing for a while, eight zero bytes: are you
+//! Each host keeps a connection to each other ([`Link::greet`]), and says there what it has to say; on connections others
+//! opened to it, it listens. What is said are [`Frame`]s, and, when there was nothing for a while, eight zero bytes: are you
 //! there? The only word in the other direction is a number, eight bytes big-endian: so many frames have been handed to
 //! the engine. The first such word comes at once, and says that the host was let in.
 //!
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::authority::{Authority, AuthorityError, Certified};
-pub use self::credentials::{Credentials, SUFFIX, Unfit, certified_name};
+pub use self::credentials::{Credentials, SUFFIX, Unfit, certified_name, matching};
 use self::incoming::Listened;
 use self::outgoing::Peer;
 use crate::cluster::Frame;
@@ -64,6 +64,8 @@ struct Shared {
     peers: Mutex<BTreeMap<HostName, Peer>>,
     /// Those we listen to.
     listened: Mutex<Listened>,
+    /// Hosts that could not be reached when it was last tried, and why.
+    trouble: Mutex<BTreeMap<HostName, String>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -79,6 +81,7 @@ impl Link {
                 credentials: ArcSwap::from_pointee(credentials),
                 peers: Mutex::default(),
                 listened: Mutex::default(),
+                trouble: Mutex::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
             }),
@@ -117,6 +120,25 @@ impl Link {
         Some(Input::Unlinked { to, frame: refused })
     }
 
+    /// Sees to it that there is a connection to the host `to`, which listens `at`: what keeps one from coming about shows before
+    /// somebody's call depends on it.
+    pub fn greet(&self, to: HostName, at: SocketAddr) {
+        let mut peers = self.shared.peers();
+        if to != self.shared.own && !self.shared.closing.is_cancelled() {
+            peers.entry(to).or_insert_with(|| Peer::start(&self.shared, to)).greet(at);
+        }
+    }
+
+    /// Why there is no connection to a host, if the last attempt has failed.
+    pub fn trouble(&self, to: HostName) -> Option<String> {
+        self.shared.trouble().get(&to).cloned()
+    }
+
+    /// A host is gone: that it cannot be reached is no trouble any more.
+    pub fn forget(&self, to: HostName) {
+        self.shared.trouble().remove(&to);
+    }
+
     /// From the next connection on, other certificates hold.
     pub fn renew(&self, credentials: Credentials) {
         self.shared.credentials.store(Arc::new(credentials));
@@ -140,8 +162,32 @@ impl Shared {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn trouble(&self) -> MutexGuard<'_, BTreeMap<HostName, String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn listened(&self) -> MutexGuard<'_, Listened> {
         self.listened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is the matter with a connection between hosts, for who looks after them.
+fn words(error: &io::Error) -> String {
+    use rustls::{AlertDescription as Alert, CertificateError, Error};
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match tls {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate is not signed by this host's cluster.ca".to_owned()
+        }
+        Some(Error::AlertReceived(
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::DecryptError
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired,
+        )) => format!("it does not believe this host's certificate (cluster.cert): {error}"),
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => "the connection broke off".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::credentials::{expected, named};
-use super::{ASK_EVERY, SILENCE, Shared, WAITING_BYTES_MAX, WAITING_FRAMES_MAX, unlinked};
+use super::{ASK_EVERY, SILENCE, Shared, WAITING_BYTES_MAX, WAITING_FRAMES_MAX, unlinked, words};
 use crate::cluster::{Frame, FrameError};
 use crate::engine::Input;
 use crate::net::HostName;
@@ -44,7 +44,8 @@ pub(super) struct Peer {
 /// A frame, and where its receiver listens.
 struct Item {
     at: SocketAddr,
-    frame: Frame,
+    /// None: nothing is to be said, only a connection is to be there.
+    frame: Option<Frame>,
 }
 
 /// What waits or is under way.
@@ -110,14 +111,20 @@ impl Peer {
             burden.frames += 1;
             burden.bytes = bytes;
         }
-        self.queue.send(Item { at, frame }).err().map(|mpsc::error::SendError(item)| item.frame)
+        let item = Item { at, frame: Some(frame) };
+        self.queue.send(item).err().and_then(|mpsc::error::SendError(item)| item.frame)
+    }
+
+    /// A connection is wanted.
+    pub(super) fn greet(&self, at: SocketAddr) {
+        let _ = self.queue.send(Item { at, frame: None });
     }
 }
 
 /// Why a connection to a peer ended, or did not come about.
 #[derive(Debug, thiserror::Error)]
 enum Ending {
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Io(#[from] io::Error),
     #[error("it does not answer")]
     Silent,
@@ -158,7 +165,6 @@ impl Mouth {
     async fn speak(mut self) {
         let (mut pause, mut earliest, mut last_at) = (PAUSE_FIRST, Instant::now(), None);
         loop {
-            // Nobody connects without something to say.
             let first = match self.next.take() {
                 Some(item) => item,
                 None => match self.waiting.recv().await {
@@ -167,7 +173,7 @@ impl Mouth {
                 },
             };
             let at = first.at;
-            lock(&self.saying).under_way.push_back(first.frame);
+            lock(&self.saying).under_way.extend(first.frame);
             if last_at.replace(at) == Some(at) {
                 tokio::select! {
                     () = sleep_until(earliest) => {}
@@ -179,6 +185,7 @@ impl Mouth {
             match timeout(CONNECT_MAX, connect(&self.shared, self.to, at)).await {
                 Ok(Ok(stream)) => {
                     tracing::info!(to = %self.to, %at, "linked to another host");
+                    self.shared.trouble().remove(&self.to);
                     pause = PAUSE_FIRST;
                     let connected = metrics::gauge!("switchyard_link_peers", "direction" => "out");
                     connected.increment(1.0);
@@ -195,6 +202,7 @@ impl Mouth {
                     if repeats::LINK_UNOPENED.is_first() {
                         tracing::warn!(to = %self.to, %at, reason = %ending, "cannot be linked to another host");
                     }
+                    self.shared.trouble().insert(self.to, ending.to_string());
                     self.give_back(&ending.to_string(), Some(at)).await;
                 }
             }
@@ -211,7 +219,7 @@ impl Mouth {
             && let Ok(item) = self.waiting.try_recv()
         {
             if item.at == at {
-                frames.push(item.frame);
+                frames.extend(item.frame);
             } else {
                 self.next = Some(item);
             }
@@ -288,7 +296,7 @@ async fn say(
         let mut frames = std::mem::take(&mut first);
         if frames.is_empty() {
             match timeout(ASK_EVERY, waiting.recv()).await {
-                Ok(Some(item)) if item.at == at => frames.push_back(item.frame),
+                Ok(Some(item)) if item.at == at => frames.extend(item.frame),
                 Ok(Some(item)) => {
                     *next = Some(item);
                     return Ending::Moved;
@@ -313,7 +321,7 @@ async fn say(
                 && let Ok(item) = waiting.try_recv()
             {
                 if item.at == at {
-                    frames.push_back(item.frame);
+                    frames.extend(item.frame);
                 } else {
                     *next = Some(item);
                     return Ending::Moved;

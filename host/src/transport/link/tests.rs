@@ -534,3 +534,38 @@ fn a_ca_is_read_back_and_no_other_is() {
     }
     assert!(ours.host("fé1", now).is_err());
 }
+
+/// Before anybody has anything to say: a host that nobody can be linked to must not first show when calls depend on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greeting_connects_and_tells_why_it_cannot() {
+    let (office, elsewhere) = (Office::new(), Office::new());
+    let east = Host::start("fe1", office.certify("fe1"));
+    let west = Host::start("fe2", office.certify("fe2"));
+    let stranger = Host::start("fe3", elsewhere.certify("fe3"));
+    let trouble = |host: &str| east.link.trouble(name(host));
+    let told = async |host: &str, what: Option<&str>| {
+        let since = Instant::now();
+        while trouble(host).as_deref() != what {
+            assert!(since.elapsed() < LONG, "{:?}", trouble(host));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    east.link.greet(name("fe3"), stranger.at);
+    told("fe3", Some("its certificate is not signed by this host's cluster.ca")).await;
+    // It has one of the right CA now.
+    stranger.link.renew(office.certify("fe3"));
+    east.link.greet(name("fe3"), stranger.at);
+    told("fe3", None).await;
+    east.link.greet(name("fe2"), nowhere());
+    while trouble("fe2").is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    east.link.greet(name("fe2"), west.at);
+    told("fe2", None).await;
+    east.link.greet(name("fe4"), nowhere());
+    while trouble("fe4").is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    east.link.forget(name("fe4"));
+    assert_eq!(trouble("fe4"), None, "who is gone is no trouble");
+}
