@@ -10,7 +10,7 @@ use super::record::StoreOwner;
 use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
 use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, RingsNow, State};
-use crate::config::{KIND_GROUP_PICKUP, Secret};
+use crate::config::{KIND_CALL_PARK, KIND_GROUP_PICKUP, Secret};
 use crate::directory::{CallRules, User};
 use crate::near::did_you_mean;
 use crate::net::Listener;
@@ -372,8 +372,15 @@ impl Engine {
 
     fn list_ranges(&self) -> Value {
         let rows = self.orbits.ranges().iter().map(|range| {
-            let occupied = self.orbits.used(range).calls;
-            let mut row = json!(range.spec());
+            let spec = range.spec();
+            // In a cluster each host has the calls of the pools it serves, and all know of all records.
+            let occupied = match &self.cluster {
+                Some(cluster) if spec.kind == KIND_CALL_PARK && !self.serves(&spec.pool) => {
+                    cluster.pools.parked_in(&spec)
+                }
+                _ => self.orbits.used(range).calls,
+            };
+            let mut row = json!(spec);
             row["size"] = json!(range.size());
             row["occupied"] = json!(occupied);
             row

@@ -60,7 +60,11 @@ pub fn greeting(
         let extension = user.extension.as_deref().unwrap_or_default();
         dial("call", format!("{extension} for {}", user.display.as_ref().unwrap_or(&user.name)));
     }
-    if let Some(range) = ranges(snapshot).into_iter().find(|range| range.kind == KIND_CALL_PARK) {
+    let mut ranges = ranges(snapshot);
+    ranges.retain(|range| range.kind == KIND_CALL_PARK);
+    // Users of this host's pool park in that pool's ranges.
+    ranges.sort_by_key(|range| range.pool != config.host.pool);
+    if let Some(range) = ranges.into_iter().next() {
         let RangeSpec { from, to, .. } = range;
         dial("park", format!("transfer a call to park, or to a free number from {from} to {to}"));
         dial("retrieve", "dial the number you are told".to_owned());

@@ -54,10 +54,14 @@ pub(super) async fn enlist(
     span: Duration,
 ) -> Result<(Lease, watch::Receiver<Standing>), StoreError> {
     let patient_until = Instant::now() + span + GRACE;
+    let mut told = false;
     let held = loop {
         match claim(&members, &host, span, None).await {
             Err(StoreError::Taken(why)) if Instant::now() < patient_until => {
-                tracing::warn!("{why}; waiting for its lease to end");
+                if !std::mem::replace(&mut told, true) {
+                    let most = patient_until.saturating_duration_since(Instant::now()).as_secs();
+                    tracing::warn!("{why}; waiting for its lease to end, {most} s at most");
+                }
                 sleep(PAUSE).await;
             }
             claimed => break claimed?,

@@ -162,7 +162,8 @@ impl Member {
     /// Of a handshake that failed the libraries say little: a member that does not believe us just closes.
     fn explained(&self, words: String) -> String {
         if !self.endpoint.starts_with("https://") {
-            return words;
+            let closed = ["closed", "reset", "broken pipe"].iter().any(|end| words.contains(end));
+            return if closed { format!("{words} (perhaps it speaks https:// only)") } else { words };
         }
         if words.contains("invalid peer certificate") {
             format!("{words} (its certificate is not one that store.ca signed for this address)")
