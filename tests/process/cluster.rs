@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::etcd::{Etcd, certificates};
-use super::host::{Host, SWITCHYARD};
+use super::host::{Host, SWITCHYARD, put_plugins};
 use super::ports::free_port;
 use super::program::wait_for;
 use super::sipp::{Line, Script, all_succeed};
@@ -150,6 +150,12 @@ fn linked_hosts_serve_each_others_phones() {
     all_succeed([bob.run(Script::new("bob").call("1004").pause(200).hang_up()), callee]);
     assert!(west.metric("switchyard_link_frames_sent_total") > 10.0);
     assert_eq!(west.metric("switchyard_link_unlinked_total"), 0.0);
+    // Whoever forgets [cluster] would serve everybody's users a second time.
+    let file = std::fs::read_to_string(east.path("switchyard.toml")).unwrap();
+    let (before, cluster) = file.split_once("[cluster]").unwrap();
+    let after = cluster.split_once("\n[").map_or(String::new(), |(_, after)| format!("[{after}"));
+    let alone = start_in_vain(&east, &format!("{before}{after}").replace("\"fe1\"", "\"fe3\""));
+    assert!(alone.contains("this host has no [cluster], and fe1, fe2 in the same etcd do"), "{alone}");
     for host in [&east, &west] {
         host.is_quiet();
     }
@@ -228,4 +234,34 @@ fn an_etcd_with_certificates_comes_back_and_keeps_strangers_out() {
     // With everything right it is another host's turn to be let in.
     let west = Host::start_in_cluster("fe2", &etcd.endpoints(), tls.path());
     assert_eq!(west.readyz(), (200, "ready".into()));
+}
+
+/// What docs/pools.md gives to copy from holds, and the check finds what is easily done wrong with it.
+#[test]
+fn the_two_sites_of_the_documentation_are_as_the_check_wants_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, plugins) = (|file: &str| folder.path().join(file), folder.path().join("plugins"));
+    put_plugins(&plugins);
+    let mut script = Command::new("sh");
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/two-sites.sh")).arg("files");
+    script.env("FOLDER", folder.path()).env("SWITCHYARD", SWITCHYARD).env("PLUGINS", &plugins);
+    let made = script.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let check = |file: &str| {
+        let checked = Command::new(SWITCHYARD).arg("check").arg("--config").arg(path(file)).output().unwrap();
+        let told = [checked.stdout, checked.stderr].concat();
+        (checked.status.success(), String::from_utf8(told).unwrap())
+    };
+    for host in ["fe1", "fe2", "fw1", "fw2"] {
+        let (well, told) = check(&format!("{host}.toml"));
+        assert!(well && told.contains("5 users, 4 ranges") && !told.contains("warning"), "{host}: {told}");
+    }
+    std::fs::rename(path("policies/pools/east.lua"), path("policies/pools/esat.lua")).unwrap();
+    let (well, told) = check("fe1.toml");
+    assert!(well && told.contains("there is no pool \"esat\", did you mean east?"), "{told}");
+    let file = std::fs::read_to_string(path("fe1.toml")).unwrap();
+    let (before, after) = file.rsplit_once("tls/fe1.key").unwrap();
+    std::fs::write(path("other.toml"), format!("{before}tls/fw1.key{after}")).unwrap();
+    let (well, told) = check("other.toml");
+    assert!(!well && told.contains("store.key: ") && told.contains("is not the key of "), "{told}");
 }

@@ -351,7 +351,7 @@ pool = "east"
 }
 
 /// The libraries built for this very test lie beside its executable, among many others (design.md §10).
-fn put_plugins(dir: &Path) {
+pub(super) fn put_plugins(dir: &Path) {
     let test = std::env::current_exe().unwrap();
     std::fs::create_dir(dir).unwrap();
     for name in ["libcall_park.so", "libgroup_pickup.so"] {
