@@ -163,6 +163,8 @@ pub struct World {
     pub asked: usize,
     /// How much the hosts have said to each other.
     pub linked: usize,
+    /// Call-IDs of calls that no record told of when a host died.
+    pub unrecorded: BTreeSet<String>,
     /// Hosts that do not reach the store, and since when.
     storeless: BTreeMap<usize, Instant>,
     /// What the host sent to where no phone is.
@@ -254,6 +256,7 @@ impl World {
             on_both_ways: false,
             asked: 0,
             linked: 0,
+            unrecorded: BTreeSet::new(),
             storeless: BTreeMap::new(),
             strays: Vec::new(),
             record: false,

@@ -51,6 +51,8 @@ pub struct Seat {
 pub struct Seats {
     own: HostName,
     hosts: BTreeMap<HostName, HostRecord>,
+    /// Those whose record went, as it was last: they may run on without the store.
+    gone: BTreeMap<HostName, HostRecord>,
     /// By pool, with the revision of the seat's record. A seat that cannot be read is vacant.
     seats: BTreeMap<String, (Option<Seat>, u64)>,
 }
@@ -58,7 +60,7 @@ pub struct Seats {
 impl Seats {
     /// Nobody is known to live. `own` is this host.
     pub fn new(own: HostName) -> Self {
-        Self { own, hosts: BTreeMap::new(), seats: BTreeMap::new() }
+        Self { own, hosts: BTreeMap::new(), gone: BTreeMap::new(), seats: BTreeMap::new() }
     }
 
     /// Takes over what the store says.
@@ -83,6 +85,11 @@ impl Seats {
                     _ => self.hosts.remove(&name),
                 };
                 let after = self.hosts.get(&name).map(|host| host.life);
+                if after.is_some() {
+                    self.gone.remove(&name);
+                } else if let Some(before) = &before {
+                    self.gone.insert(name, before.clone());
+                }
                 let before = before.map(|host| host.life);
                 (before != after).then_some(Met {
                     host: name,
@@ -131,6 +138,16 @@ impl Seats {
     /// A living host by its code.
     pub fn by_code(&self, code: Code) -> Option<HostName> {
         self.hosts.iter().find(|(_, host)| host.code == code).map(|(name, _)| *name)
+    }
+
+    /// The same of one whose record is gone.
+    pub fn gone_by_code(&self, code: Code) -> Option<HostName> {
+        self.gone.iter().find(|(_, host)| host.code == code).map(|(name, _)| *name)
+    }
+
+    /// Where such a host listened for others.
+    pub fn last_link_of(&self, host: HostName) -> Option<SocketAddr> {
+        self.gone.get(&host)?.identity.link
     }
 
     /// Where an edge listens.

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::admission::Admitted;
+use super::seat::Clustered;
 use super::{Engine, Output};
 use crate::admin::Refused;
 use crate::cluster::{Frame, Mark};
@@ -20,6 +21,8 @@ use crate::sip::{Message, Method, Name, NameAddr, Uri};
 
 /// Hosts that may have a message one after the other, before nobody knows what it is about.
 const TRIED_MAX: usize = 4;
+/// Calls whose end may have to be told to another host.
+const GOODBYES_MAX: usize = 1000;
 
 /// Where a message is dealt with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +46,12 @@ impl Engine {
             return;
         };
         match self.place_of(&message, &flow, &tried) {
-            Place::Here => self.core.tx.receive_message(now, flow, message),
+            Place::Here => {
+                if message.is_method(&Method::Bye) && self.knows_dialog(&message) {
+                    self.remember_goodbye(flow, &bytes);
+                }
+                self.core.tx.receive_message(now, flow, message);
+            }
             // Requests have been looked at already. A response of nobody knows whom costs other hosts more than a look.
             Place::At(_) if tried.is_empty() && !message.is_request() && !self.is_welcome(flow.remote) => {}
             Place::At(host) => {
@@ -94,8 +102,11 @@ impl Engine {
             let made_by = cluster.seats.by_code(mark.host);
             let pool = cluster.pools.by_code(mark.pool);
             let seats = pool.into_iter().flat_map(|pool| [Some(pool), cluster.pools.backup(pool)]);
+            // One that has lost the store goes on with calls that nobody else knows of.
+            let gone = cluster.seats.gone_by_code(mark.host);
             let places =
                 [made_by, holder(&at_home)].into_iter().chain(seats.map(|pool| pool.and_then(holder)));
+            let places = places.chain([gone]);
             return self.first_of(places.flatten().filter(may), &at_home, tried);
         }
         if self.serves(&at_home) {
@@ -191,7 +202,10 @@ impl Engine {
 
     /// Says something to another host.
     pub(super) fn link(&mut self, to: HostName, frame: Frame) {
-        let at = self.cluster.as_ref().and_then(|cluster| cluster.seats.link_of(to));
+        let at = self.cluster.as_ref().and_then(|Clustered { seats, .. }| {
+            let last = || seats.last_link_of(to).filter(|_| matches!(frame, Frame::Arrived { .. }));
+            seats.link_of(to).or_else(last)
+        });
         match at {
             Some(at) => self.core.emit(Output::Link { to, at, frame }),
             None => self.unlinked(to, frame),
@@ -208,6 +222,11 @@ impl Engine {
                 let text = format!("{to} cannot be reached");
                 self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }), false);
             }
+            // It is really gone.
+            Frame::Arrived { flow, mut tried, bytes } if self.is_gone(to) && !tried.contains(&to) => {
+                tried.push(to);
+                self.deal(flow, tried, bytes);
+            }
             // What came over a stream is not said again by itself.
             Frame::Arrived { flow, bytes, .. } if flow.protocol.is_reliable() => {
                 self.core.tx.unserved(flow, &bytes);
@@ -219,6 +238,32 @@ impl Engine {
             | Frame::Unsent { .. }
             | Frame::Rings { .. }
             | Frame::Closed { .. } => {}
+        }
+    }
+
+    fn is_gone(&self, host: HostName) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.seats.last_link_of(host).is_some())
+    }
+
+    /// While this host has lost the store another may have taken the call up: it learns of its end when it is known.
+    fn remember_goodbye(&mut self, flow: Flow, bye: &Bytes) {
+        if self.orbits.is_live() {
+            return;
+        }
+        let Some(cluster) = &mut self.cluster else { return };
+        if cluster.goodbyes.len() == GOODBYES_MAX {
+            cluster.goodbyes.pop_front();
+        }
+        let edge = Some(flow.edge.unwrap_or(cluster.seats.own()));
+        cluster.goodbyes.push_back((Flow { edge, ..flow }, bye.clone()));
+    }
+
+    /// Tells whoever serves a pool now which calls have ended here meanwhile.
+    pub(super) fn pass_goodbyes(&mut self, pool: &str) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let (own, Some(holder)) = (cluster.seats.own(), cluster.seats.holder(pool)) else { return };
+        for (flow, bytes) in std::mem::take(&mut cluster.goodbyes) {
+            self.link(holder, Frame::Arrived { flow, tried: vec![own], bytes });
         }
     }
 

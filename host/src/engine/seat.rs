@@ -4,8 +4,10 @@
 //! that one cannot. A holder who is not to have it any more passes it on. Who has taken it reads the whole store and takes up what is there: registrations, lamps, parked calls, calls.
 //! Whoever sees that somebody else has taken its seat forgets the pool's users, without a word to their phones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
@@ -64,6 +66,8 @@ pub(super) struct Clustered {
     pub(super) told: Told,
     /// Questions of the administrative interface between hosts.
     pub(super) elsewhere: Elsewhere,
+    /// The BYEs that came while this host had lost the store.
+    pub(super) goodbyes: VecDeque<(Flow, Bytes)>,
     /// Since when this host has no lease.
     pub(super) fenced_since: Option<Instant>,
 }
@@ -91,6 +95,7 @@ impl Clustered {
             left: Left::default(),
             told: nobody_told(),
             elsewhere: Elsewhere::default(),
+            goodbyes: VecDeque::new(),
             fenced_since: None,
         }
     }
@@ -394,6 +399,7 @@ impl Engine {
         let by = cluster.seats.last_holder(pool);
         let epoch = cluster.held_back.remove(pool);
         self.put_down_pool(pool);
+        self.pass_goodbyes(pool);
         self.leave_ringing(pool);
         if let Some((_, epoch)) = epoch {
             self.orbits_changed(&epoch);

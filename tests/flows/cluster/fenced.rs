@@ -2,7 +2,7 @@
 
 use crate::harness::{OnRing, World, WorldOptions};
 
-use super::{one_pool, second};
+use super::{assert_quiet, one_pool, second};
 
 #[test]
 fn the_clock_of_a_parked_call_stands_still_until_the_host_is_heard_again() {
@@ -54,4 +54,38 @@ fn a_call_that_the_store_never_took_goes_on_where_it_is_when_another_host_takes_
     world.act(bob, |phone| phone.hang_up(b));
     world.run_for(second());
     assert!(world.phones[alice].call(a).over, "she was told");
+}
+
+#[test]
+fn phones_of_other_hosts_reach_a_call_that_only_a_host_without_the_store_knows() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe2")]);
+    world.cut_from_store(0, true);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 30);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves");
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("sendonly"));
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second());
+    assert!(world.phones[alice].call(a).over, "she was told");
+}
+
+#[test]
+fn who_hung_up_at_a_host_without_the_store_has_hung_up_where_the_call_was_taken_up() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 20);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves, and has taken the call up");
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second());
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    assert!(world.phones[alice].call(a).over, "she was told");
+    world.run_for(second() * 40);
+    assert_quiet(&world);
 }

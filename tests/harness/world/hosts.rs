@@ -64,6 +64,7 @@ impl World {
 
     /// `kill -9` of a host.
     pub fn kill(&mut self, index: usize) {
+        self.note_unrecorded();
         let host = &mut self.hosts[index];
         host.engine = None;
         host.held_back.clear();
@@ -83,6 +84,21 @@ impl World {
             if self.phones[phone].host() == address {
                 self.new_connection(phone);
             }
+        }
+    }
+
+    /// Calls that no record tells of, be it that the store is away or that they have just begun, end with the host that has them.
+    fn note_unrecorded(&mut self) {
+        let snapshot = self.store.snapshot(ROOT);
+        let records: Vec<&[u8]> = snapshot.records.values().map(|record| &record.value[..]).collect();
+        let recorded = |call_id: &str| {
+            let call_id = call_id.as_bytes();
+            records.iter().any(|record| record.windows(call_id.len()).any(|part| part == call_id))
+        };
+        for phone in &self.phones {
+            let dialogs = phone.live().filter_map(|id| phone.call(id).dialog.as_ref());
+            let ids = dialogs.map(|dialog| dialog.call_id.to_string());
+            self.unrecorded.extend(ids.filter(|call_id| !recorded(call_id)));
         }
     }
 
