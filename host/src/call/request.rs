@@ -337,11 +337,10 @@ impl Calls {
     /// Our re-INVITE or UPDATE was not answered, or could not be sent.
     pub fn on_session_failed(&mut self, cx: &mut Core, client: ClientId, id: LegId, why: Failure) {
         if why == Failure::Transport
+            && let Some(leg) = self.legs.get_mut(&id)
             && let Some(again) = cx.fall_back(client)
         {
-            if let Some(leg) = self.legs.get_mut(&id) {
-                leg.client = Some(again);
-            }
+            leg.client = Some(again);
             return;
         }
         cx.disown(client);

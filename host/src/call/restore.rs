@@ -15,7 +15,7 @@ use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
 use crate::net::{Flow, HostName};
-use crate::sip::{ClientId, Dialog, DialogId, Message, Status};
+use crate::sip::{ClientId, Dialog, DialogId, Message, Method, Status};
 use crate::time::Utc;
 
 /// How far the CSeq jumps when a leg is taken up again: a late request of the process that died, which may have used
@@ -239,7 +239,8 @@ impl Calls {
     }
 
     /// Forgets confirmed legs without a word to their phones: somebody else serves them from now on, from their records.
-    /// A phone that has asked for a change is told to ask again (491), and then asks there.
+    /// A phone that has asked for a change is told to ask again (491), and then asks there. One that has yet to
+    /// answer an INVITE gets its ACK from here: without it, it would refuse whatever it is asked from there.
     pub fn put_down(&mut self, cx: &mut Core, legs: &BTreeSet<LegId>) {
         let over = self.abandon(cx, legs);
         for id in legs {
@@ -247,9 +248,18 @@ impl Calls {
             let Some(leg) = self.legs.get_mut(id) else { continue };
             leg.twin = None;
             if let Some(client) = leg.client.take() {
-                cx.disown(client);
+                if cx.tx.request_of(client).is_some_and(|request| request.is_method(&Method::Invite)) {
+                    cx.hand_over(client, Owner::Reinvite(*id));
+                } else {
+                    cx.disown(client);
+                }
                 cx.tx.leave(cx.now, client);
             }
+            if let Some(owed) = leg.ack_owed.take() {
+                let body = leg.negotiation.standing_answer();
+                self.send_ack(cx, *id, owed.cseq, Some(body));
+            }
+            let Some(leg) = self.legs.get_mut(id) else { continue };
             if matches!(leg.peer, Peer::Leg(peer) if legs.contains(&peer)) {
                 leg.peer = Peer::None;
             }

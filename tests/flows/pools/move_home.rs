@@ -67,6 +67,30 @@ fn a_phone_that_rings_while_its_pool_is_moved_stops_when_the_caller_gives_up() {
     assert!(world.phones[bob].call(ringing).over);
 }
 
+/// A hold is on its way over the leg between the pools when the seat moves: the host that asked acknowledges the answer, or
+/// the other pool's would refuse everything for 32 s, and then end the call.
+#[test]
+fn a_change_that_was_under_way_between_pools_when_a_seat_moved_stands_in_nobody_s_way() {
+    let mut world = world("");
+    let [bob, erin] = world.phones_at([("bob", "fw1"), ("erin", "fw1")]);
+    let (b, e) = world.connect(bob, erin);
+    move_east(&mut world, Ask::Failover);
+    world.run_for(seconds(5));
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(Duration::from_millis(11));
+    let left = world.told("seat.left").len();
+    let ask = Request::MovePool { pool: "east".into(), ask: FAILBACK, by: "ana".into(), dry_run: false };
+    world.ask_host(1, ask).unwrap();
+    world.run_for(Duration::from_millis(12));
+    assert_eq!(world.told("seat.left").len(), left + 1, "before Erin's answer got there");
+    world.run_for(seconds(5));
+    assert_eq!(phase(&mut world), "active");
+    assert_hold_works(&mut world, (bob, b), (erin, e));
+    assert_hold_works(&mut world, (erin, e), (bob, b));
+    world.run_for(seconds(40));
+    assert!(!world.phones[bob].call(b).over && !world.phones[erin].call(e).over);
+}
+
 #[test]
 fn parked_calls_that_nobody_fetches_are_ended_when_the_drain_time_is_over() {
     let mut world = world("drain_time = '30s'");
