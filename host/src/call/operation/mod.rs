@@ -206,10 +206,12 @@ impl Calls {
         let mut at = 0;
         while at < self.queue.len() {
             let legs = self.queue[at].legs();
+            // What came before it waits for this very answer.
+            let overtakes = self.answers_request(&self.queue[at]);
             let ready = legs
                 .iter()
                 .flatten()
-                .all(|leg| !waiting.contains(leg) && self.is_ready(*leg, &self.queue[at]));
+                .all(|leg| (overtakes || !waiting.contains(leg)) && self.is_ready(*leg, &self.queue[at]));
             if ready {
                 if let Some(operation) = self.queue.remove(at) {
                     self.start(cx, operation);
@@ -222,6 +224,12 @@ impl Calls {
                 at += 1;
             }
         }
+    }
+
+    /// Whether it passes a request on that came while another operation waited for the same leg: no leg is idle with an answer owed.
+    fn answers_request(&self, operation: &Operation) -> bool {
+        matches!(operation.kind, Kind::Relay { from, .. }
+            if self.legs.get(&from).is_some_and(|leg| leg.request.is_some()))
     }
 
     /// Whether nothing hinders the operation on this leg. One that is gone hinders nothing: `start` sees to it.
