@@ -29,6 +29,7 @@ impl Engine {
             };
             cluster.changed = true;
         }
+        self.remove_at_last();
     }
 
     /// Puts a timer off that must not go off while others may do the same.

@@ -147,6 +147,8 @@ pub struct Engine {
     protection: protect::Protection,
     resolving: BTreeMap<QueryId, Resolving>,
     stores: BTreeMap<StoreId, StoreOwner>,
+    /// Keys of subscriptions that are over, and that the store has not been able to forget.
+    ended: BTreeSet<String>,
     trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
     /// Only where hosts work together.
     cluster: Option<Clustered>,
@@ -250,6 +252,7 @@ impl Engine {
             resolving: BTreeMap::new(),
             stores: BTreeMap::new(),
             trunks,
+            ended: BTreeSet::new(),
             cluster,
             draining: false,
         };

@@ -1,5 +1,6 @@
 //! The store's side of the engine: writes, mirrors, and the calls that a restart takes up again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use switchyard_sdk::types::{Code, LegId, Refusal};
@@ -12,8 +13,9 @@ use crate::call::{Done, Failed, LegFacts, Origin, Peer};
 use crate::media::Playlist;
 use crate::orbit::{RangeError, RestoredCall, Whose};
 use crate::pool::Proposal;
+use crate::store::keys::Key;
 use crate::store::{
-    Change, Durability, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
+    Change, Durability, Expect, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
 };
 
 /// Who waits for an answer of the store.
@@ -55,7 +57,27 @@ pub(super) enum StoreOwner {
         proposal: Proposal,
     },
     /// Nobody: written behind.
-    Nobody,
+    Behind {
+        /// The subscriptions that are over, by key.
+        ended: BTreeSet<String>,
+    },
+    /// Nobody: removed at last.
+    AtLast {
+        /// The same.
+        ended: BTreeSet<String>,
+    },
+}
+
+/// How many records the engine remembers to remove. Others stay until they have run out, and somebody takes their pool's seat.
+const ENDED_MAX: usize = 10_000;
+
+/// The subscriptions that operations remove.
+fn ended_by(operations: &[Operation]) -> BTreeSet<String> {
+    let removed = operations.iter().filter_map(|operation| match operation {
+        Operation::Delete { key } if matches!(Key::parse(key), Some(Key::Lamp(..))) => Some(key.clone()),
+        Operation::Delete { .. } | Operation::Put { .. } => None,
+    });
+    removed.collect()
 }
 
 /// A parked call that a restart takes up, until its phone has answered: one behind a NAT whose host is gone may be silent until it
@@ -93,15 +115,62 @@ impl Engine {
             None => Vec::new(),
         };
         if self.cluster.is_some() && expect.is_empty() {
+            self.still_to_remove(ended_by(&operations));
             return;
         }
         while !operations.is_empty() {
             let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
+            let ended = ended_by(&operations);
             let transaction =
                 Transaction { expect: expect.clone(), operations, durability: Durability::Relaxed };
-            self.write(transaction, StoreOwner::Nobody);
+            self.write(transaction, StoreOwner::Behind { ended });
             operations = rest;
         }
+    }
+
+    /// The store did not take it that these subscriptions are over: whoever reads them would tell watchers that want nothing more.
+    fn still_to_remove(&mut self, ended: BTreeSet<String>) {
+        let room = ENDED_MAX.saturating_sub(self.ended.len());
+        self.ended.extend(ended.into_iter().take(room));
+    }
+
+    /// Removes what could not be removed when it was over, if nobody else has served a pool of ours meanwhile: he has taken the
+    /// subscriptions up.
+    pub(super) fn remove_at_last(&mut self) {
+        if self.ended.is_empty() || !self.orbits.is_live() {
+            return;
+        }
+        let served = self.cluster.iter().flat_map(|cluster| &cluster.served);
+        let expected: BTreeMap<String, Expect> =
+            served.filter_map(|pool| self.orbits.expectations(pool)).flatten().collect();
+        let expect: Vec<_> = expected.into_iter().collect();
+        let mut left: Vec<String> = std::mem::take(&mut self.ended).into_iter().collect();
+        if self.cluster.is_some() && expect.is_empty() {
+            return; // whatever was ours is others' by now
+        }
+        while !left.is_empty() {
+            let rest = left.split_off(left.len().min(OPERATIONS_MAX));
+            let operations = left.iter().map(|key| Operation::Delete { key: key.clone() }).collect();
+            let transaction =
+                Transaction { expect: expect.clone(), operations, durability: Durability::Relaxed };
+            self.write(transaction, StoreOwner::AtLast { ended: left.into_iter().collect() });
+            left = rest;
+        }
+    }
+
+    fn behind_is_stored(&mut self, ended: BTreeSet<String>, result: Result<Outcome, StoreError>) {
+        match result {
+            Ok(Outcome::Committed { .. }) => {}
+            // This life of the host is over.
+            Ok(Outcome::Conflict { .. }) => self.still_to_remove(ended),
+            Err(error) => {
+                self.still_to_remove(ended);
+                let detail = serde_json::json!({ "error": error.to_string() });
+                self.core.event("store.failed", Some(35105), None, detail);
+                return;
+            }
+        }
+        self.remove_at_last();
     }
 
     pub(super) fn write(&mut self, transaction: Transaction, owner: StoreOwner) {
@@ -133,10 +202,10 @@ impl Engine {
             StoreOwner::Taken { .. } | StoreOwner::Parked { .. } => {}
             StoreOwner::Calls => self.calls_stored(result),
             StoreOwner::Pool { proposal } => self.pool_answered(&proposal, result),
-            StoreOwner::Nobody => {
-                if let Err(error) = result {
-                    let detail = serde_json::json!({ "error": error.to_string() });
-                    self.core.event("store.failed", Some(35105), None, detail);
+            StoreOwner::Behind { ended } => self.behind_is_stored(ended, result),
+            StoreOwner::AtLast { ended } => {
+                if result.is_err() {
+                    self.still_to_remove(ended);
                 }
             }
         }

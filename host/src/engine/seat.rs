@@ -437,6 +437,7 @@ impl Engine {
             whose_lamp(directory, orbits, resource, watcher) == Some(pool)
         };
         self.notifier.put_down(&mut self.core, theirs);
+        self.ended.clear();
         let mut legs = self.recorded_legs(pool);
         legs.extend(self.orbits.put_down(self.core.now, pool));
         self.calls.put_down(&mut self.core, &legs);

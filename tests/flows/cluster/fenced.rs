@@ -1,5 +1,7 @@
 //! A host that has lost the store, and may be taken for dead.
 
+use switchyard_host::store::keys::lamps_prefix;
+
 use crate::harness::{OnRing, World, WorldOptions};
 
 use super::{assert_quiet, one_pool, second};
@@ -88,4 +90,20 @@ fn who_hung_up_at_a_host_without_the_store_has_hung_up_where_the_call_was_taken_
     assert!(world.phones[alice].call(a).over, "she was told");
     world.run_for(second() * 40);
     assert_quiet(&world);
+}
+
+#[test]
+fn the_record_of_a_subscription_that_ends_meanwhile_is_removed_when_the_host_is_heard_again() {
+    let mut world = World::with(WorldOptions { hosts: &[("fe1", "east")], ..WorldOptions::default() });
+    let [_alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    world.act(bob, |phone| phone.watch("sip:alice@example.test", 60));
+    world.run_for(second());
+    let recorded = |world: &World| world.store.snapshot(&lamps_prefix()).records.len();
+    assert_eq!(recorded(&world), 1);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 90);
+    assert_eq!(recorded(&world), 1, "nobody could remove it");
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    assert_eq!(recorded(&world), 0);
 }
