@@ -317,7 +317,7 @@ impl Pools {
                 format!("{first} takes the seat; what is parked in orbits of {backup} stays there")
             }
             (Ask::Failover, StepName::Ranges) if terms.ranges_follow => {
-                match &*names(self.pickup_ranges(pool)) {
+                match &*names(self.own_pickup_ranges(pool)) {
                     "" => "none to move".to_owned(),
                     names => format!("to {backup}: {names}"),
                 }

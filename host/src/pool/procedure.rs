@@ -218,20 +218,30 @@ impl Pools {
         if !known.terms.ranges_follow {
             return Stand::Done(self.by_hand(pool, &backup));
         }
-        let ranges = self.pickup_ranges(pool);
+        let ranges = self.own_pickup_ranges(pool);
         let (ranges, last) =
             some(ranges.map(|range| RangeSpec { pool: backup.clone(), ..range.clone() }).collect());
         Stand::Moves(ranges, last)
     }
 
     /// The ranges of a pool whose numbers are those of pickup groups.
-    pub(super) fn pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
+    fn pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
         self.ranges_of(pool).filter(|range| range.kind == KIND_GROUP_PICKUP)
+    }
+
+    /// Those of them that are its own. Where two pools are each other's backup, what came with the failover of one is not taken back by
+    /// that of the other: it goes home with its own pool, from where that has put it.
+    pub(super) fn own_pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
+        let is_guest = move |range: &RangeSpec| {
+            let mut records = self.known.values().map(|known| &known.record);
+            records.any(|record| record.backup.as_deref() == Some(pool) && record.moved.contains(&range.name))
+        };
+        self.pickup_ranges(pool).filter(move |range| !is_guest(range))
     }
 
     /// What an administrator has to do about pickup ranges that do not follow.
     pub(super) fn by_hand(&self, pool: &str, backup: &str) -> String {
-        match &*names(self.pickup_ranges(pool)) {
+        match &*names(self.own_pickup_ranges(pool)) {
             "" => "none to move".to_owned(),
             names => format!("left to you ({names}): switchyard orbit set NAME --pool {backup}"),
         }
