@@ -71,8 +71,14 @@ pub struct Circumstances {
 }
 
 /// No answered call ends unless a party ended it or a rule says so.
-pub fn ends(events: &[Event], world: Circumstances) -> Result<(), String> {
+pub fn ends(all: &[Event], seen: usize, world: Circumstances) -> Result<(), String> {
     const OTHER_SIDE: &str = "the other side hung up";
+    let events = &all[seen..];
+    // Who takes a seat while somebody hangs up may read a record that was about to be removed, and asks the phone.
+    let hung_up = |event: &Event| {
+        let same = |other: &&Event| other.what == "leg.ended" && other.call_id == event.call_id;
+        all.iter().filter(same).any(|other| other.detail["by_party"] == true)
+    };
     for event in events.iter().filter(|event| event.what == "leg.ended") {
         let reason = event.detail["reason"].as_str().unwrap_or_default();
         let known = |rules: &[&str]| rules.iter().any(|rule| reason.starts_with(rule));
@@ -87,6 +93,7 @@ pub fn ends(events: &[Event], world: Circumstances) -> Result<(), String> {
             known(&RULES)
                 || !world.calm && known(&TROUBLE)
                 || world.moves && reason == PUT_DOWN
+                || world.moves && reason == "the phone does not know the call" && hung_up(event)
                 || world.between && reason.starts_with("the phone answered 481")
                 || world.disconnects && ["its pool is lost", "its pool is moved"].contains(&reason)
         };

@@ -170,7 +170,7 @@ impl Run {
             moves: self.terms.is_some(),
             disconnects: self.terms.is_some_and(pools::disconnects),
         };
-        invariants::ends(new, circumstances)?;
+        invariants::ends(&self.world.events, self.seen, circumstances)?;
         invariants::truly_forgotten(new, &self.world)?;
         self.report.coverage.events(new);
         self.seen = self.world.events.len();
