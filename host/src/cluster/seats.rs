@@ -125,6 +125,11 @@ impl Seats {
         self.hosts.iter().map(|(name, record)| (*name, record))
     }
 
+    /// Those whose record is gone.
+    pub fn gone(&self) -> impl Iterator<Item = HostName> {
+        self.gone.keys().copied()
+    }
+
     /// Whether a host lives.
     pub fn lives(&self, host: HostName) -> bool {
         self.hosts.contains_key(&host)

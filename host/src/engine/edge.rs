@@ -47,9 +47,7 @@ impl Engine {
         };
         match self.place_of(&message, &flow, &tried) {
             Place::Here => {
-                if message.is_method(&Method::Bye) && self.knows_dialog(&message) {
-                    self.remember_goodbye(flow, &bytes);
-                }
+                self.remember_goodbye(&message, flow, &bytes);
                 self.core.tx.receive_message(now, flow, message);
             }
             // Requests have been looked at already. A response of nobody knows whom costs other hosts more than a look.
@@ -141,14 +139,12 @@ impl Engine {
     /// Whose pool has to do with a request outside any dialog.
     fn pool_of_message(&self, request: &Message, flow: &Flow) -> String {
         let own = || self.config.host.pool.clone();
-        let uri = Uri::parse(request.uri()).ok();
-        let addressed = || uri.as_ref().and_then(|uri| self.pool_of_address(uri));
+        let addressed = || Uri::parse(request.uri()).ok().and_then(|uri| self.pool_of_address(&uri));
         if flow.protocol == Protocol::Cluster {
-            let picked_up = |uri: &Uri| request.method() == Method::Invite && self.is_picked_up_here(uri);
-            if let Some(served) = uri.as_ref().filter(|uri| picked_up(uri)).and_then(|_| self.any_served()) {
-                return served.to_owned();
-            }
-            return addressed().unwrap_or_else(own);
+            let picks_up = request.method() == Method::Invite
+                && Uri::parse(request.uri()).is_ok_and(|uri| self.is_picked_up_here(&uri));
+            let served = self.any_served().filter(|_| picks_up).map(str::to_owned);
+            return served.or_else(addressed).unwrap_or_else(own);
         }
         if request.method() == Method::Subscribe
             && crate::notifier::is_about_dialogs(request)
@@ -246,8 +242,8 @@ impl Engine {
     }
 
     /// While this host has lost the store another may have taken the call up: it learns of its end when it is known.
-    fn remember_goodbye(&mut self, flow: Flow, bye: &Bytes) {
-        if self.orbits.is_live() {
+    fn remember_goodbye(&mut self, message: &Message, flow: Flow, bytes: &Bytes) {
+        if self.orbits.is_live() || !message.is_method(&Method::Bye) || !self.knows_dialog(message) {
             return;
         }
         let Some(cluster) = &mut self.cluster else { return };
@@ -255,7 +251,7 @@ impl Engine {
             cluster.goodbyes.pop_front();
         }
         let edge = Some(flow.edge.unwrap_or(cluster.seats.own()));
-        cluster.goodbyes.push_back((Flow { edge, ..flow }, bye.clone()));
+        cluster.goodbyes.push_back((Flow { edge, ..flow }, bytes.clone()));
     }
 
     /// Tells whoever serves a pool now which calls have ended here meanwhile.

@@ -109,7 +109,7 @@ fn playlist(call: &RestoredCall) -> Playlist {
 impl Engine {
     /// Writes without waiting: registrations, lamps. In a cluster only while this life of the host goes on: what is written
     /// late, by one that others have taken for dead, would stand beside what they have written since.
-    pub(super) fn write_behind(&mut self, mut operations: Vec<Operation>) {
+    pub(super) fn write_behind(&mut self, operations: Vec<Operation>) {
         let expect: Vec<_> = match self.cluster {
             Some(_) => self.orbits.own_life().into_iter().collect(),
             None => Vec::new(),
@@ -118,12 +118,22 @@ impl Engine {
             self.still_to_remove(ended_by(&operations));
             return;
         }
+        self.write_in_parts(&expect, operations, |ended| StoreOwner::Behind { ended });
+    }
+
+    /// As many transactions as it takes; nobody waits for them.
+    fn write_in_parts(
+        &mut self,
+        expect: &[(String, Expect)],
+        mut operations: Vec<Operation>,
+        owner: impl Fn(BTreeSet<String>) -> StoreOwner,
+    ) {
         while !operations.is_empty() {
             let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
-            let ended = ended_by(&operations);
+            let owner = owner(ended_by(&operations));
             let transaction =
-                Transaction { expect: expect.clone(), operations, durability: Durability::Relaxed };
-            self.write(transaction, StoreOwner::Behind { ended });
+                Transaction { expect: expect.to_vec(), operations, durability: Durability::Relaxed };
+            self.write(transaction, owner);
             operations = rest;
         }
     }
@@ -144,18 +154,12 @@ impl Engine {
         let expected: BTreeMap<String, Expect> =
             served.filter_map(|pool| self.orbits.expectations(pool)).flatten().collect();
         let expect: Vec<_> = expected.into_iter().collect();
-        let mut left: Vec<String> = std::mem::take(&mut self.ended).into_iter().collect();
+        let ended = std::mem::take(&mut self.ended);
         if self.cluster.is_some() && expect.is_empty() {
             return; // whatever was ours is others' by now
         }
-        while !left.is_empty() {
-            let rest = left.split_off(left.len().min(OPERATIONS_MAX));
-            let operations = left.iter().map(|key| Operation::Delete { key: key.clone() }).collect();
-            let transaction =
-                Transaction { expect: expect.clone(), operations, durability: Durability::Relaxed };
-            self.write(transaction, StoreOwner::AtLast { ended: left.into_iter().collect() });
-            left = rest;
-        }
+        let operations = ended.into_iter().map(|key| Operation::Delete { key }).collect();
+        self.write_in_parts(&expect, operations, |ended| StoreOwner::AtLast { ended });
     }
 
     fn behind_is_stored(&mut self, ended: BTreeSet<String>, result: Result<Outcome, StoreError>) {

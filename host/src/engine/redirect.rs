@@ -74,9 +74,7 @@ impl Engine {
 
     /// The address of a pool for a phone: its name if it has one, else that of one of its hosts.
     fn way_to(&self, pool: &str, host: HostName, flow: &Flow) -> Option<String> {
-        let identity = &self.core.identity;
-        let own = (Some(host) == self.own_name()).then_some(&identity.listeners);
-        let listeners: &[Listener] = own.or_else(|| identity.edges.get(&host))?;
+        let listeners = self.core.identity.edges.get(&host)?;
         let like = |listener: &&Listener| {
             listener.protocol == flow.protocol && listener.local.is_ipv4() == flow.remote.is_ipv4()
         };

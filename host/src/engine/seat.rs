@@ -145,9 +145,8 @@ impl Engine {
         let Some(cluster) = &self.cluster else { return };
         let identity = &mut self.core.identity;
         let own = cluster.seats.own();
-        identity.gone = identity.edges.keys().copied().filter(|edge| *edge != own).collect();
+        identity.gone = cluster.seats.gone().filter(|host| *host != own).collect();
         for (name, host) in cluster.seats.hosts() {
-            identity.gone.remove(&name);
             if name != own {
                 identity.edges.insert(name, host.identity.listeners.clone());
                 if let Some(contact) = self.config.contact_name(&host.identity.pool) {
@@ -199,7 +198,6 @@ impl Engine {
         let moved = cluster.pools.apply(change);
         cluster.changed = true;
         self.policy_changed(change);
-        self.meet_hosts();
         if let Some(met) = met {
             self.meet(met);
         }
@@ -210,6 +208,7 @@ impl Engine {
 
     /// Another host has come, or gone, or both at once.
     fn meet(&mut self, Met { host, was_there, is_there }: Met) {
+        self.meet_hosts();
         let detail = serde_json::json!({ "host": host });
         if was_there {
             self.registrar.edge_gone(host);

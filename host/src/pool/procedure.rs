@@ -225,7 +225,7 @@ impl Pools {
     }
 
     /// The ranges of a pool whose numbers are those of pickup groups.
-    fn pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
+    pub(super) fn pickup_ranges<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a RangeSpec> {
         self.ranges_of(pool).filter(|range| range.kind == KIND_GROUP_PICKUP)
     }
 

@@ -9,7 +9,6 @@ use super::pools::{Pools, Proposal, lives, within};
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::admin::RangeSpec;
 use crate::cluster::Seats;
-use crate::config::KIND_GROUP_PICKUP;
 use crate::directory::{Directory, User};
 use crate::store::Transaction;
 use crate::time::Now;
@@ -163,11 +162,11 @@ impl Pools {
             },
             StepName::Ranges => {
                 let names = self.leaving(pool, to).map(|range| range.name);
-                counted(names.collect(), "range", "ranges", &format!("to {to}"))
+                going(names.collect(), "range", "ranges", &format!("to {to}"))
             }
             StepName::Users => {
                 let names = rehomed(users, pool, to).map(|user| user.name);
-                counted(names.collect(), "user", "users", &format!("to {to}"))
+                going(names.collect(), "user", "users", &format!("to {to}"))
             }
             StepName::Open => {
                 let pair = backup.map(|backup| format!("; {backup} and {to} are each other's backup"));
@@ -187,7 +186,7 @@ impl Pools {
         // Which range was moved to the backup by hand, nobody has noted; but whose groups are in it can be seen.
         if let Some(backup) = self.backup(pool) {
             let leaving: Vec<String> = self.leaving(pool, to).map(|range| range.name).collect();
-            for range in self.ranges_of(backup).filter(|range| range.kind == KIND_GROUP_PICKUP) {
+            for range in self.pickup_ranges(backup) {
                 let of_range = |user: &&User| user.pickup_groups().any(|group| within(range, group));
                 let mut pools = users.iter().filter(of_range).map(|user| user.pool.as_str()).peekable();
                 if !leaving.contains(&range.name) && pools.peek().is_some() && pools.all(|of| of == pool) {
@@ -237,7 +236,7 @@ pub(super) fn rehomed<'a>(
 }
 
 /// `2 users go to north: alice, bob`, with the first few names.
-fn counted(names: Vec<String>, one: &str, many: &str, whither: &str) -> String {
+fn going(names: Vec<String>, one: &str, many: &str, whither: &str) -> String {
     const SHOWN: usize = 5;
     let rest = names.len().saturating_sub(SHOWN);
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
