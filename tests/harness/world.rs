@@ -152,6 +152,8 @@ pub struct World {
     pub admin: BTreeMap<u64, Result<serde_json::Value, Refused>>,
     pub store: MemoryStore,
     pub store_does: StoreDoes,
+    /// How long the store takes to tell a host all it has. What it tells is from when it was asked.
+    pub reads_take: Duration,
     pub network: Network,
     /// Streams that send now, by host: stream to destination and playlist.
     pub streams: BTreeMap<(usize, u64), Stream>,
@@ -250,6 +252,7 @@ impl World {
             admin: BTreeMap::new(),
             store,
             store_does: StoreDoes::WELL,
+            reads_take: StoreDoes::SOON,
             network: Network::default(),
             streams: BTreeMap::new(),
             cut_links: BTreeSet::new(),

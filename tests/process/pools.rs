@@ -68,7 +68,9 @@ fn kill_runner(asked: &Host, runner: &mut Host, procedure: &str) -> String {
     let at = steps.iter().find(|step| step["state"] != "done").map(|step| step["name"].to_string());
     let step = at.unwrap_or_else(|| "its end".to_owned());
     // It may have lost whom it asked, or see the end.
-    wait_for(&format!("the end of {procedure}, whose runner was killed at {step}"), || verb.try_wait().unwrap());
+    wait_for(&format!("the end of {procedure}, whose runner was killed at {step}"), || {
+        verb.try_wait().unwrap()
+    });
     step
 }
 

@@ -104,6 +104,7 @@ impl Run {
             ..WorldOptions::default()
         };
         let mut world = World::with(options);
+        world.reads_take = script.reads;
         for user in PHONES {
             let phone = world.add_phone(user);
             world.move_phone(phone, world.hosts[phone % world.hosts.len()].name);

@@ -390,6 +390,8 @@ pub struct Script {
     pub terms: Option<usize>,
     /// Some phones speak TCP.
     pub streams: bool,
+    /// How long the store takes to tell a host all it has.
+    pub reads: Duration,
     pub steps: Vec<Step>,
 }
 

@@ -379,6 +379,8 @@ impl Engine {
     fn sit_down(&mut self, pool: &str, snapshot: &Snapshot) {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.taking.remove(pool);
+        // Nobody has looked at this seat while the store was read: it may be another's to have by now.
+        cluster.changed = true;
         if cluster.seats.holder(pool) != Some(cluster.seats.own()) {
             return; // somebody was faster meanwhile
         }

@@ -232,6 +232,29 @@ fn a_drained_host_passes_its_calls_on_and_nobody_notices() {
     assert_eq!(holder(&mut world), "fe2", "a seat does not move without a reason");
 }
 
+/// The runner of a failback dies at the last write before its turn comes to move the seat. Its successor takes the seat, as who
+/// serves the backup, in the moment in which it is to go home: it is passed on once all is read, although nothing else happens.
+#[test]
+fn a_seat_whose_side_changes_while_it_is_read_up_is_passed_on() {
+    let hosts = &[("fw1", "west"), ("fe1", "east"), ("fw2", "west")];
+    let mut world = World::with(WorldOptions { hosts, ..WorldOptions::default() });
+    world.run_for(seconds(2));
+    move_east(&mut world, Ask::Failover);
+    let drain = Request::DrainHost { host: "fw1".into(), drained: true, by: "ana".into() };
+    world.ask_host(1, drain).unwrap();
+    world.run_for(seconds(3));
+    assert_eq!(pool(&mut world, "east")["served_by"], "fw2");
+    world.reads_take = Duration::from_millis(300);
+    // Through the journal's begin and its ranges; the next is that of the seat.
+    world.strike(Strike { skip: 2, moment: Moment::Before, down: None });
+    let ask = Request::MovePool { pool: "east".into(), ask: FAILBACK, by: "ana".into(), dry_run: false };
+    world.ask_host(1, ask).unwrap();
+    world.run_for(seconds(15));
+    assert_eq!(world.struck(), Some("failback seat"));
+    assert_eq!(phase(&mut world), "active", "{:#}", pool(&mut world, "east"));
+    assert_eq!(pool(&mut world, "east")["served_by"], "fe1");
+}
+
 #[test]
 fn a_host_that_is_told_to_stop_passes_its_users_on_first() {
     let hosts = &[("fe1", "east"), ("fe2", "east"), ("fw1", "west")];

@@ -79,7 +79,7 @@ impl World {
                         true => Err(StoreError::Unavailable("switched off by the test".to_owned())),
                         false => Ok(self.store.snapshot(ROOT)),
                     };
-                    self.for_host(StoreDoes::SOON, host, Input::Read { request, result });
+                    self.for_host(self.reads_take, host, Input::Read { request, result });
                 }
                 Output::Link { to, frame, .. } => {
                     self.linked += 1;

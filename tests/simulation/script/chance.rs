@@ -10,6 +10,9 @@ use switchyard_host::sip::{Refresher, Status};
 use super::*;
 use crate::harness::Moment;
 
+/// How long it takes otherwise.
+const READS: Duration = Duration::from_millis(1);
+
 impl Script {
     /// The script of a seed, with so many steps.
     pub fn of(seed: u64, steps: usize) -> Self {
@@ -34,7 +37,7 @@ impl Script {
         let steps = (0..steps)
             .map(|_| Step { after: pause(&mut rng), act: act_of_phones(&mut rng, trouble) })
             .collect();
-        Self { seed, trouble, hosts: &[], terms: None, streams, steps }
+        Self { seed, trouble, hosts: &[], terms: None, streams, reads: READS, steps }
     }
 
     /// The script of a seed for hosts that work together.
@@ -74,7 +77,10 @@ impl Script {
         if told {
             story::tell(&mut rng, trouble, &mut steps);
         }
-        Self { seed, trouble, hosts, terms, streams: false, steps }
+        // Much can happen while all that is stored is read.
+        let slow = troubled && rng.random_range(0..3) == 0;
+        let reads = if slow { Duration::from_millis(rng.random_range(10..3_000)) } else { READS };
+        Self { seed, trouble, hosts, terms, streams: false, reads, steps }
     }
 }
 
