@@ -207,6 +207,8 @@ pub struct Calls {
     subscriptions: BTreeMap<SubscriptionId, refer::Subscription>,
     early_offers: BTreeMap<crate::sip::ClientId, early::EarlyOffer>,
     streams: BTreeMap<crate::media::StreamId, LegId>,
+    /// Our 2xx that nobody has acknowledged yet, in legs that others serve by now. They cannot send them again.
+    unacknowledged: BTreeMap<LegId, leg::AwaitAck>,
 }
 
 impl Calls {

@@ -262,7 +262,17 @@ impl Calls {
 
     /// Sends our 2xx again, or gives the dialog up when its ACK never came (RFC 3261 §13.3.1.4).
     pub(super) fn answer_timeout(&mut self, cx: &mut Core, id: LegId) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.get_mut(&id) else {
+            // Others have the leg, and its ACK: this ends with its time.
+            if let Some(waited) = self.unacknowledged.get_mut(&id) {
+                if cx.now.instant < waited.until {
+                    again(cx, id, waited);
+                } else {
+                    self.unacknowledged.remove(&id);
+                }
+            }
+            return;
+        };
         let Some(waited) = leg.await_ack.as_mut() else { return };
         if cx.now.instant >= waited.until {
             let wanted = waited.wants_answer;
@@ -273,10 +283,7 @@ impl Calls {
             self.hang_up(cx, id, Some("SIP;cause=408;text=\"No ACK\""), "no ACK");
             return;
         }
-        waited.pause = (waited.pause * 2).min(T2);
-        let (server, pause) = (waited.server, waited.pause);
-        cx.tx.resend(server);
-        cx.after(Timer::Answer(id), pause);
+        again(cx, id, waited);
     }
 
     /// A response to our re-INVITE or UPDATE.
@@ -477,4 +484,11 @@ impl Calls {
 /// 500 with a pause of 0–10 s, spread over legs (RFC 3261 §14.2).
 pub(super) fn retry_after(id: LegId) -> u64 {
     Duration::from_secs(1 + id.0 % 9).as_secs()
+}
+
+/// Sends a 2xx once more, and sees to the next time.
+fn again(cx: &mut Core, id: LegId, waited: &mut AwaitAck) {
+    waited.pause = (waited.pause * 2).min(T2);
+    cx.tx.resend(waited.server);
+    cx.after(Timer::Answer(id), waited.pause);
 }

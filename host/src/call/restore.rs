@@ -240,7 +240,8 @@ impl Calls {
 
     /// Forgets confirmed legs without a word to their phones: somebody else serves them from now on, from their records.
     /// A phone that has asked for a change is told to ask again (491), and then asks there. One that has yet to
-    /// answer an INVITE gets its ACK from here: without it, it would refuse whatever it is asked from there.
+    /// answer an INVITE gets its ACK from here: without it, it would refuse whatever it is asked from there. And one whose INVITE was
+    /// answered hears so from here until that is over: its ACK goes there.
     pub fn put_down(&mut self, cx: &mut Core, legs: &BTreeSet<LegId>) {
         let over = self.abandon(cx, legs);
         for id in legs {
@@ -265,7 +266,12 @@ impl Calls {
             }
         }
         for id in legs {
+            let unacknowledged = self.legs.get_mut(id).and_then(|leg| leg.await_ack.take());
             self.forget(cx, *id, false, "others serve the call now");
+            if let Some(waited) = unacknowledged {
+                cx.after(Timer::Answer(*id), waited.pause);
+                self.unacknowledged.insert(*id, waited);
+            }
         }
         for (origin, leg) in over {
             let result = Err(Failed::new(Code::LEG_GONE, 0, "others serve the call now"));

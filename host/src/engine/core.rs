@@ -208,6 +208,16 @@ impl Core {
         self.sent.remove(&client);
     }
 
+    /// Lets the requests go whose responses are for such owners: others go on from here.
+    pub fn leave(&mut self, owners: impl Fn(Owner) -> bool) {
+        let left: Vec<ClientId> =
+            self.sent.iter().filter(|(_, sent)| owners(sent.owner)).map(|(client, _)| *client).collect();
+        for client in left {
+            self.disown(client);
+            self.tx.leave(self.now, client);
+        }
+    }
+
     /// A request could not be sent. Sends it over UDP if it was only on TCP for its size; the new transaction.
     pub fn fall_back(&mut self, client: ClientId) -> Option<ClientId> {
         let sent = self.sent.remove(&client)?;

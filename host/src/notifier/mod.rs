@@ -163,10 +163,12 @@ impl Notifier {
 
     /// Somebody else tells the watchers of these subscriptions, by resource and watcher, from now on.
     pub fn put_down(&mut self, cx: &mut Core, theirs: impl Fn(&Resource, &str) -> bool) {
-        let ids: Vec<LampId> = (self.subscriptions.iter())
+        let ids: BTreeSet<LampId> = (self.subscriptions.iter())
             .filter(|(_, subscription)| theirs(&subscription.record.resource, &subscription.record.watcher))
             .map(|(id, _)| *id)
             .collect();
+        // What they are told by then has higher numbers: this must not come to them afterwards.
+        cx.leave(|owner| matches!(owner, Owner::Lamp(id) if ids.contains(&id)));
         for id in ids {
             self.forget(cx, id);
         }

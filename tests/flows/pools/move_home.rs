@@ -91,6 +91,27 @@ fn a_change_that_was_under_way_between_pools_when_a_seat_moved_stands_in_nobody_
     assert!(!world.phones[bob].call(b).over && !world.phones[erin].call(e).over);
 }
 
+/// The caller's phone was out of reach when its call was answered and its callee's seat moved: it hears of the answer all the
+/// same, and its ACK finds the call where it is now.
+#[test]
+fn an_answer_that_did_not_get_through_before_a_seat_moved_is_said_again() {
+    let mut world = world("");
+    let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fw1")]);
+    let call = dial(&mut world, alice, "1002");
+    let ringing = world.phones[bob].last();
+    world.network.cut.insert(alice);
+    world.act(bob, |phone| phone.answer(ringing));
+    world.run_for(seconds(2));
+    move_east(&mut world, Ask::Failover);
+    assert!(!world.phones[alice].call(call).up);
+    world.network.cut.clear();
+    world.run_for(seconds(5));
+    assert!(world.phones[alice].call(call).up && world.phones[bob].call(ringing).up);
+    assert_hold_works(&mut world, (alice, call), (bob, ringing));
+    world.run_for(seconds(60));
+    assert!(!world.phones[alice].call(call).over && !world.phones[bob].call(ringing).over);
+}
+
 #[test]
 fn parked_calls_that_nobody_fetches_are_ended_when_the_drain_time_is_over() {
     let mut world = world("drain_time = '30s'");

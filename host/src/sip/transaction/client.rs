@@ -87,6 +87,11 @@ impl Client {
         }
     }
 
+    /// The transaction user does not wait any more: it is not sent again, and whatever is answered is nobody's.
+    pub fn on_left(&mut self) {
+        self.terminate();
+    }
+
     /// Time has passed.
     pub fn on_timeout(&mut self, now: Instant) {
         let over = self.deadline.is_some_and(|(at, _)| at <= now);
@@ -223,5 +228,16 @@ mod tests {
         answered.on_response(ms(100), Status::OK);
         answered.on_send_failed();
         assert_eq!(drain(&mut answered), [Output::Deliver]);
+    }
+
+    #[test]
+    fn what_is_left_is_not_sent_again() {
+        let mut machine = client(false);
+        machine.on_left();
+        assert_eq!(machine.next_timeout(), None);
+        machine.on_timeout(ms(500));
+        machine.on_response(ms(600), Status::OK);
+        assert_eq!(drain(&mut machine), []);
+        assert_eq!(machine.state(), State::Terminated);
     }
 }

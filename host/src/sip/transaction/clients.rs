@@ -162,10 +162,12 @@ impl Clients {
 
     /// The transaction user waits no more.
     pub(super) fn leave(&mut self, out: &mut Out, now: Instant, id: ClientId) {
-        if let Some(Entry { machine: Machine::Invite(machine), .. }) = self.live.get_mut(&id) {
-            machine.on_left(now);
-            self.settle(out, now, id, None);
+        match self.live.get_mut(&id).map(|entry| &mut entry.machine) {
+            Some(Machine::Invite(machine)) => machine.on_left(now),
+            Some(Machine::Other(machine)) => machine.on_left(),
+            None => {}
         }
+        self.settle(out, now, id, None);
     }
 
     pub(super) fn on_timeout(&mut self, out: &mut Out, now: Instant, id: ClientId) {

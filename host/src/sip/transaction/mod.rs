@@ -386,7 +386,8 @@ impl Transactions {
         self.clients.cancel(&mut self.out, now.instant, id, reason);
     }
 
-    /// Lets an INVITE go without a word: somebody else has its call. If no final response comes within 32 s it has failed.
+    /// Lets a request go without a word: somebody else has its call or its subscription. An INVITE waits for its final response
+    /// for 32 s more; any other is not sent again.
     pub fn leave(&mut self, now: Now, id: ClientId) {
         self.clients.leave(&mut self.out, now.instant, id);
     }
