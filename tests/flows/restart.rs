@@ -381,33 +381,9 @@ fn an_answer_whose_ack_died_is_acknowledged() {
         +5.035  host  -> alice  INVITE (sdp)
         +5.045  alice -> host   491 Request Pending
         +5.055  host  -> alice  ACK
-        +5.055  host  -> bob    INVITE (sdp)
-        +5.065  bob   -> host   200 OK (sdp)
-        +5.075  host  -> bob    ACK
-        +5.075  host  -> alice  INVITE (sdp)
-        +5.085  alice -> host   491 Request Pending
-        +5.095  host  -> alice  ACK
-        +6.295  host  -> alice  INVITE (sdp)
-        +6.305  alice -> host   491 Request Pending
-        +6.315  host  -> alice  ACK
-        +6.785  host  -> alice  INVITE (sdp)
-        +6.795  alice -> host   491 Request Pending
-        +6.805  host  -> alice  ACK
-        +7.165  host  -> alice  INVITE (sdp)
-        +7.175  alice -> host   491 Request Pending
-        +7.185  host  -> alice  ACK
-        +8.265  host  -> alice  INVITE (sdp)
-        +8.275  alice -> host   491 Request Pending
-        +8.285  host  -> alice  ACK
-        +9.125  host  -> alice  INVITE (sdp)
-        +9.135  alice -> host   491 Request Pending
-        +9.145  host  -> alice  ACK
-        +11.125  host  -> alice  INVITE (sdp)
-        +11.135  alice -> host   491 Request Pending
-        +11.145  host  -> alice  ACK
-        +15.625  host  -> alice  INVITE (sdp)
-        +15.635  alice -> host   491 Request Pending
-        +15.645  host  -> alice  ACK
+        +5.625  host  -> alice  INVITE (sdp)
+        +5.635  alice -> host   491 Request Pending
+        +5.645  host  -> alice  ACK
     "#]]
     .assert_eq(&talking.world.ladder());
     assert!(talking.world.phones[alice].call(a).up && talking.world.phones[bob].call(b).up);

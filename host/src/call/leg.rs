@@ -267,6 +267,9 @@ pub struct Leg {
     /// The host is gone at whose sockets the phone talked. It is told another address; until it answers, or registers
     /// elsewhere, its silence may be the way's (a NAT lets nobody else in), and does not end the call.
     pub stranded: bool,
+    /// What its phone was last told of its peer may be something else than stands here: another host, or another life of this
+    /// one, has told it. Until it is told again.
+    pub in_doubt: bool,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -329,6 +332,7 @@ impl Leg {
             answered: None,
             unheard: false,
             stranded: false,
+            in_doubt: false,
             silent_probes: 0,
             contact,
             last_ack: None,

@@ -342,6 +342,7 @@ impl Calls {
             let Some(leg) = self.legs.get_mut(&one) else { continue };
             // Whatever it was to be cleared for is over.
             cx.timers.cancel(Timer::Clear(one));
+            leg.in_doubt = false;
             let before = std::mem::replace(&mut leg.peer, Peer::Leg(other));
             if let Peer::Leg(old) = before
                 && old != other

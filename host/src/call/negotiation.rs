@@ -392,6 +392,14 @@ impl Negotiation {
         self.version += VERSION_JUMP;
     }
 
+    /// What another host had of this leg at last, in the place of `before`, which was made from an older record: what is said next is
+    /// new to the phone, whoever of the two has said more.
+    pub fn following(mut self, before: &Self) -> Self {
+        self.version = self.version.max(before.version);
+        self.go_on();
+        self
+    }
+
     /// Where the host's media goes, by what is agreed; `None` if the peer takes no audio of a codec we have.
     pub fn media_target(&self) -> Option<MediaTarget> {
         let (local, remote) = (self.local.as_ref()?, self.remote.as_ref()?);

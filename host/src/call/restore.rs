@@ -97,6 +97,7 @@ impl Calls {
                 && leg.busy.is_none()
                 && leg.request.is_none()
                 && leg.ack_owed.is_none()
+                && !leg.in_doubt
                 && leg.negotiation.is_stable()
         };
         self.legs.get(&id).is_some_and(settled)
@@ -149,7 +150,34 @@ impl Calls {
             cx.after(Timer::Refresh(one), pause);
         }
         if unsettled {
-            self.join(cx, Origin::Restore, a, b);
+            self.tell_again(cx, b);
+        }
+    }
+
+    /// A host that has lost the seat of this leg's pool had it like that at last, and its record did not. What its phone has said
+    /// here since counts more.
+    pub fn correct(&mut self, cx: &Core, facts: LegFacts) -> Option<LegId> {
+        let id = *self.dialogs.get(&facts.dialog())?;
+        let leg = self.legs.get_mut(&id).filter(|leg| leg.state == State::Confirmed)?;
+        if leg.is_idle() && leg.dialog.remote_cseq <= facts.dialog.remote_cseq {
+            leg.negotiation = facts.negotiation.following(&leg.negotiation);
+            leg.held_at = facts.holds.then_some(cx.now.instant);
+        }
+        leg.in_doubt = true;
+        Some(id)
+    }
+
+    /// What the phone of a leg and that of its peer know of each other is in doubt: both are told again, now and, if that comes to
+    /// nothing, when one of them is heard.
+    pub fn tell_again(&mut self, cx: &mut Core, id: LegId) {
+        let peer = self.peer_of(id);
+        for leg in [Some(id), peer].into_iter().flatten() {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.in_doubt = true;
+            }
+        }
+        if ![Some(id), peer].into_iter().flatten().any(|leg| self.is_being_mended(leg)) {
+            self.mend(cx, id);
         }
     }
 
@@ -235,7 +263,7 @@ impl Calls {
         if elsewhere {
             leg.contact = cx.contact(&flow, &format!("l{}", id.0));
         }
-        elsewhere || leg.unheard
+        elsewhere || leg.unheard || leg.in_doubt
     }
 
     /// Forgets confirmed legs without a word to their phones: somebody else serves them from now on, from their records.

@@ -142,6 +142,9 @@ impl Calls {
                     leg.session = super::session_timer::SessionTimer::from_response(response);
                 }
                 self.start_session_timer(cx, id);
+                if self.legs.get_mut(&id).is_some_and(|leg| std::mem::take(&mut leg.in_doubt)) {
+                    self.mend(cx, id);
+                }
             }
             Ok(response) => {
                 cx.disown(client);

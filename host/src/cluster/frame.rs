@@ -74,6 +74,13 @@ pub enum Frame {
         /// All of them; nothing: none any more.
         places: Places,
     },
+    /// Calls of a pool whose seat the sender has lost: they were changed there, and the store has them as they were before.
+    Changed {
+        /// The pool.
+        pool: HostName,
+        /// Their legs as they are now, each as a record has it.
+        legs: Vec<serde_json::Value>,
+    },
     /// From whoever serves one pool to whoever serves another, or the same.
     Between {
         /// The sender's pool.
@@ -123,6 +130,7 @@ impl Frame {
             | Frame::Closed { .. }
             | Frame::Question { .. }
             | Frame::Answer { .. }
+            | Frame::Changed { .. }
             | Frame::Rings { .. } => &[],
         }
     }

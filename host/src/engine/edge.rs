@@ -21,8 +21,6 @@ use crate::sip::{Message, Method, Name, NameAddr, Uri};
 
 /// Hosts that may have a message one after the other, before nobody knows what it is about.
 const TRIED_MAX: usize = 4;
-/// Calls whose end may have to be told to another host.
-const GOODBYES_MAX: usize = 1000;
 
 /// Where a message is dealt with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,7 +127,7 @@ impl Engine {
     }
 
     /// Whether a request belongs to a dialog of ours.
-    fn knows_dialog(&self, request: &Message) -> bool {
+    pub(super) fn knows_dialog(&self, request: &Message) -> bool {
         request.to_tag().is_some()
             && (self.calls.leg_of(request).is_some()
                 || self.notifier.watcher_of(request).is_some()
@@ -232,6 +230,7 @@ impl Engine {
             | Frame::Arrived { .. }
             | Frame::Between { .. }
             | Frame::Unsent { .. }
+            | Frame::Changed { .. }
             | Frame::Rings { .. }
             | Frame::Closed { .. } => {}
         }
@@ -239,28 +238,6 @@ impl Engine {
 
     fn is_gone(&self, host: HostName) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.seats.last_link_of(host).is_some())
-    }
-
-    /// While this host has lost the store another may have taken the call up: it learns of its end when it is known.
-    fn remember_goodbye(&mut self, message: &Message, flow: Flow, bytes: &Bytes) {
-        if self.orbits.is_live() || !message.is_method(&Method::Bye) || !self.knows_dialog(message) {
-            return;
-        }
-        let Some(cluster) = &mut self.cluster else { return };
-        if cluster.goodbyes.len() == GOODBYES_MAX {
-            cluster.goodbyes.pop_front();
-        }
-        let edge = Some(flow.edge.unwrap_or(cluster.seats.own()));
-        cluster.goodbyes.push_back((Flow { edge, ..flow }, bytes.clone()));
-    }
-
-    /// Tells whoever serves a pool now which calls have ended here meanwhile.
-    pub(super) fn pass_goodbyes(&mut self, pool: &str) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let (own, Some(holder)) = (cluster.seats.own(), cluster.seats.holder(pool)) else { return };
-        for (flow, bytes) in std::mem::take(&mut cluster.goodbyes) {
-            self.link(holder, Frame::Arrived { flow, tried: vec![own], bytes });
-        }
     }
 
     /// Another host says something.
@@ -284,6 +261,7 @@ impl Engine {
             Frame::Question { id, what } => self.questioned(from, id, what),
             Frame::Answer { id, answer, more } => self.answered_elsewhere(id, answer, more),
             Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
+            Frame::Changed { pool, legs } => self.calls_changed(pool.as_str(), legs),
             Frame::Rings { by, places } => self.rings_elsewhere(from, by, places),
             Frame::Between { from: pool, to, passed_on, bytes } => {
                 let flow = Flow::to_pool(pool);

@@ -218,7 +218,7 @@ impl Engine {
 }
 
 /// The rows, in order, so many together as fit into a part.
-fn in_parts(rows: Vec<Value>) -> Vec<Vec<Value>> {
+pub(super) fn in_parts(rows: Vec<Value>) -> Vec<Vec<Value>> {
     let mut parts: Vec<Vec<Value>> = Vec::new();
     let mut room = 0;
     for row in rows {

@@ -8,8 +8,8 @@
 //! plugins decide about), `command` (what plugins ask for), `record` (store and restart), `protect` (what the store is told
 //! of calls), `adopt` (the calls made from that), `lamp` (what watchers see), `audit` (what always holds), `admin`
 //! (requests of the administrative interface); in a cluster `edge` (whose a message is), `seat` (whose users are served
-//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `redirect` (phones that are told where home is), `rings` (calls that ring where their callee was served), `elsewhere` (what the administrative interface asks other hosts) and `fence` (what waits
-//! while others may have taken over).
+//! here), `phase`, `pools`, `procedure` and `lent` (pools that fail), `redirect` (phones that are told where home is), `rings` (calls that ring where their callee was served), `elsewhere` (what the administrative interface asks other hosts), `fence` (what
+//! waits while others may have taken over) and `aftermath` (what is told when they have).
 
 pub(crate) mod core;
 pub(crate) mod timers;
@@ -17,6 +17,7 @@ pub(crate) mod timers;
 mod admin;
 mod admission;
 mod adopt;
+mod aftermath;
 mod ask;
 mod audit;
 mod command;

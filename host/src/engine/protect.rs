@@ -359,6 +359,17 @@ impl Engine {
         calls.flat_map(|(first, entry)| [Some(first), entry.second]).flatten().collect()
     }
 
+    /// The legs of the calls that the store has under a pool, and perhaps not as they are.
+    pub(super) fn changed_calls(&self, pool: &str) -> Vec<LegId> {
+        let unsure = |leg: LegId| {
+            self.protection.under_way.iter().flat_map(|batch| &batch.puts).any(|(first, ..)| *first == leg)
+        };
+        let changed = self.protection.of_pool(pool).filter(|(first, entry)| {
+            entry.is_stored && (entry.due.is_some() || entry.stored.is_none() || unsure(*first))
+        });
+        changed.flat_map(|(first, entry)| [Some(first), entry.second]).flatten().collect()
+    }
+
     /// Calls that were to be recorded under a pool that is now served elsewhere, and are not: those that the store could not take.
     /// Nobody else knows of them.
     pub(super) fn record_elsewhere(&mut self, pool: &str) {

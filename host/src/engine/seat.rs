@@ -68,6 +68,8 @@ pub(super) struct Clustered {
     pub(super) elsewhere: Elsewhere,
     /// The BYEs that came while this host had lost the store.
     pub(super) goodbyes: VecDeque<(Flow, Bytes)>,
+    /// By pool that is not served here yet: legs that its holder before has changed, and the store does not know of it.
+    pub(super) changed_elsewhere: BTreeMap<String, Vec<serde_json::Value>>,
     /// Since when this host has no lease.
     pub(super) fenced_since: Option<Instant>,
 }
@@ -96,6 +98,7 @@ impl Clustered {
             told: nobody_told(),
             elsewhere: Elsewhere::default(),
             goodbyes: VecDeque::new(),
+            changed_elsewhere: BTreeMap::new(),
             fenced_since: None,
         }
     }
@@ -399,8 +402,10 @@ impl Engine {
         cluster.told = nobody_told();
         let by = cluster.seats.last_holder(pool);
         let epoch = cluster.held_back.remove(pool);
+        let changed = self.changed_legs(pool);
         self.put_down_pool(pool);
         self.pass_goodbyes(pool);
+        self.pass_changed(pool, changed);
         self.leave_ringing(pool);
         if let Some((_, epoch)) = epoch {
             self.orbits_changed(&epoch);
@@ -420,6 +425,7 @@ impl Engine {
         }
         self.deal_with_parked(pool, snapshot);
         self.adopt_calls(snapshot, Whose::Pool(pool));
+        self.correct_calls(pool);
         self.protect_all();
         let (directory, orbits) = (&self.directory, &self.orbits);
         let mine = |resource: &Resource, watcher: &str| {

@@ -13,6 +13,7 @@ use super::ledger::{Ledger, Settled};
 use super::lot::Lot;
 use super::number::Number;
 use super::occupant::{Occupant, State};
+use super::parking::lapsed;
 use super::ranges::Ranges;
 use crate::plugin::{FlowEnd, InstanceId, Waiter};
 use crate::store::{Expect, Outcome, Standing, StoreError, Transaction};
@@ -298,14 +299,20 @@ impl Orbits {
         self.ledger.expectations(pool)
     }
 
-    /// How this host stands with the store. While it has lapsed nothing is stored and no claim is decided; what waits
-    /// for that is refused after a while, or served when the host is live again.
+    /// How this host stands with the store. While it has lapsed nothing is stored and no claim is decided: a claim that waits is
+    /// refused after a while, or served when the host is live again; a park is refused at once, so that both phones are
+    /// told before another host looks after their call.
     pub fn set_standing(&mut self, now: Now, standing: Standing) {
         self.ledger.set_standing(now, standing);
-        if self.ledger.is_live() {
-            let parked: Vec<Number> = self.occupants.keys().copied().collect();
-            for number in parked {
+        let live = self.ledger.is_live();
+        let waits = |occupant: &Occupant| live || matches!(occupant.state, State::Storing { .. });
+        let numbers =
+            self.occupants.iter().filter(|(_, occupant)| waits(occupant)).map(|(number, _)| *number);
+        for number in numbers.collect::<Vec<_>>() {
+            if live {
                 self.serve_waiting_claims(now, number);
+            } else {
+                self.vacate(now, number, words::Outcome::Abandoned, lapsed());
             }
         }
     }

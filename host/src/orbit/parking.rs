@@ -55,6 +55,9 @@ impl Orbits {
         if self.draining {
             return Err(Refusal::new(Code::DRAINING, "this host takes no new parked calls"));
         }
+        if !self.ledger.is_live() {
+            return Err(lapsed());
+        }
         if let Some(number) = reserve.leg.and_then(|leg| self.by_leg.get(&leg)) {
             return Err(Refusal::new(Code::DOUBLE_PARK, format!("this call is parked on {number} already")));
         }
@@ -176,6 +179,10 @@ impl Orbits {
                 return refuse(Code::DOUBLE_PARK, format!("the call is parked on {text} already"));
             }
         }
+        // Its music has begun; another host may take the call up as it was before at any moment.
+        if !self.ledger.is_live() {
+            return Err((text.clone(), lapsed()));
+        }
         if occupant.leg.is_none() {
             return refuse(Code::NOTHING_TO_PARK, format!("no call was named when {text} was reserved"));
         }
@@ -260,6 +267,11 @@ impl Orbits {
             }
         }
     }
+}
+
+/// Why a host that others may take for dead parks nothing.
+pub(super) fn lapsed() -> Refusal {
+    Refusal::new(Code::FENCED, "this host has lost the store, and another may look after its calls")
 }
 
 fn not_an_orbit(number: &dyn std::fmt::Display) -> Refusal {

@@ -1,5 +1,8 @@
 //! A host that has lost the store, and may be taken for dead.
 
+use expect_test::expect;
+use switchyard_host::admin::Request;
+use switchyard_host::sip::Status;
 use switchyard_host::store::keys::lamps_prefix;
 
 use crate::harness::{OnRing, World, WorldOptions};
@@ -90,6 +93,124 @@ fn who_hung_up_at_a_host_without_the_store_has_hung_up_where_the_call_was_taken_
     assert!(world.phones[alice].call(a).over, "she was told");
     world.run_for(second() * 40);
     assert_quiet(&world);
+}
+
+#[test]
+fn who_was_resumed_at_a_host_without_the_store_is_not_held_by_whoever_took_the_call_up() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 2);
+    world.act(bob, |phone| phone.reinvite(b, "sendrecv"));
+    world.run_for(second() * 10);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves, and goes by the record");
+    world.start_ladder();
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    expect![[r#"
+        +0.003  fe1   -> alice  INVITE (sdp)
+        +0.013  alice -> fe1    200 OK (sdp)
+        +0.025  fe1   -> alice  ACK
+        +0.025  fe1   -> bob    INVITE (sdp)
+        +0.035  bob   -> fe1    200 OK (sdp)
+        +0.047  fe1   -> bob    ACK
+    "#]]
+    .assert_eq(&world.ladder());
+    for (phone, call) in [(alice, a), (bob, b)] {
+        let heard = world.phones[phone].call(call).heard.as_ref().unwrap();
+        assert!(heard.contains("sendrecv") && !heard.contains("192.0.2."), "{heard}");
+    }
+    // Whatever they do next is done where they were taken up.
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second());
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("sendonly"));
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second() * 40);
+    assert!(world.phones[alice].call(a).over, "she was told");
+    assert_quiet(&world);
+}
+
+#[test]
+fn a_phone_that_changes_its_call_when_it_is_told_again_is_asked_once_more() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 2);
+    world.act(bob, |phone| phone.reinvite(b, "sendrecv"));
+    world.run_for(second() * 10);
+    world.phones[bob].refuse_reinvites = vec![Status::REQUEST_PENDING; 2];
+    world.cut_from_store(0, false);
+    world.run_for(second() * 20);
+    for (phone, call) in [(alice, a), (bob, b)] {
+        let heard = world.phones[phone].call(call).heard.as_ref().unwrap();
+        assert!(heard.contains("sendrecv"), "{heard}");
+    }
+}
+
+#[test]
+fn a_park_that_has_begun_when_its_host_loses_the_store_is_refused_before_another_takes_over() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 4);
+    world.start_ladder();
+    world.cut_from_store(0, true);
+    world.run_for(second());
+    world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+    world.run_for(second() * 3);
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("192.0.2."), "music, so far");
+    world.run_for(second() * 11);
+    expect![[r#"
+        +1.000  bob   -> fe1    REFER to sip:park@example.test
+        +1.010  fe1   -> bob    202 Accepted
+        +1.010  fe1   -> bob    NOTIFY SIP/2.0 100 Trying
+        +1.010  fe1   -> alice  INVITE (sdp)
+        +1.020  bob   -> fe1    200 OK
+        +1.020  alice -> fe1    200 OK (sdp)
+        +1.030  fe1   -> alice  ACK
+        +4.800  fe1   -> bob    NOTIFY SIP/2.0 503 this host has lost the store, and another may look after its calls
+        +4.800  fe1   -> alice  INVITE (sdp)
+        +4.810  bob   -> fe1    200 OK
+        +4.810  alice -> fe1    200 OK (sdp)
+        +4.820  fe1   -> alice  ACK
+        +4.820  fe1   -> bob    INVITE (sdp)
+        +4.830  bob   -> fe1    200 OK (sdp)
+        +4.840  fe1   -> bob    ACK
+        +6.503  fe2   -> alice  UPDATE
+        +6.513  alice -> fe2    200 OK
+        +6.703  fe2   -> bob    UPDATE
+        +6.713  bob   -> fe2    200 OK
+    "#]].assert_eq(&world.ladder());
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves");
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    assert!(world.phones[bob].call(b).notified.last().unwrap().contains("503"), "he was told");
+    for (phone, call) in [(alice, a), (bob, b)] {
+        let call = world.phones[phone].call(call);
+        assert!(call.up && !call.heard.as_ref().unwrap().contains("192.0.2."), "{:?}", call.heard);
+    }
+    assert_eq!(world.ask_host(1, Request::Occupants).unwrap().as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_host_without_the_store_refuses_parks_before_anybody_hears_music() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 5);
+    world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+    world.run_for(second());
+    assert!(world.phones[bob].call(b).notified.last().unwrap().contains("503"), "he was told");
+    assert!(world.phones[alice].call(a).heard.as_ref().unwrap().contains("10.0.0.2"), "no music");
+    assert!(world.phones[bob].call(b).up);
 }
 
 #[test]

@@ -48,7 +48,10 @@ impl Calls {
         playlist: &Playlist,
         silent: bool,
     ) {
-        let before = self.legs.get_mut(&leg_id).map(|leg| std::mem::replace(&mut leg.peer, Peer::Host));
+        let before = self.legs.get_mut(&leg_id).map(|leg| {
+            leg.in_doubt = false;
+            std::mem::replace(&mut leg.peer, Peer::Host)
+        });
         if let Some(Peer::Leg(old)) = before
             && let Some(old) = self.legs.get_mut(&old)
             && old.peer == Peer::Leg(leg_id)
@@ -64,6 +67,12 @@ impl Calls {
     pub(in crate::call) fn opening_for(&self, id: LegId) -> Option<OpId> {
         let operation = self.operations.get(&self.legs.get(&id)?.busy?)?;
         matches!(operation.kind, Kind::Play { stage: PlayStage::Opening, .. }).then_some(operation.id)
+    }
+
+    /// Whether the leg is being given back what it should hear, or soon.
+    pub(in crate::call) fn is_being_mended(&self, id: LegId) -> bool {
+        let mut operations = self.operations.values().chain(&self.queue);
+        operations.any(|operation| operation.origin == Origin::Mend && operation.is_on(id))
     }
 
     /// Gives a leg back what it should hear: its session was changed for a peer it did not get.

@@ -127,6 +127,11 @@ impl Calls {
             self.close_stream(cx, to);
             self.close_stream(cx, from);
         }
+        for leg in [from, to] {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.in_doubt = false;
+            }
+        }
         self.finish(cx, id, Ok(Done::Joined));
         self.notice_hold(cx, from);
     }

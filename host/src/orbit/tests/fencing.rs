@@ -30,17 +30,18 @@ impl World {
 }
 
 #[test]
-fn parks_and_claims_of_a_lapsed_host_wait_five_seconds() {
+fn a_lapsed_host_parks_nothing_and_its_claims_wait_five_seconds() {
     let mut world = World::new(10);
     world.park(1, 10);
-    world.lapse();
     world.reserve(2, 11).unwrap();
+    world.lapse();
     let park = world.commit(2, "7001");
+    assert_eq!(refused(world.answer::<()>(park).unwrap()).0, 35104);
+    assert_eq!(refused(world.reserve(4, 12)).0, 35104);
     let claim = world.start_claim(3, claim("7000", "Carol"));
     world.pass(Duration::from_millis(4999));
-    assert_eq!((world.answer::<()>(park), world.answer::<Claimed>(claim)), (None, None));
+    assert_eq!(world.answer::<Claimed>(claim), None);
     world.pass(Duration::from_millis(1));
-    assert_eq!(refused(world.answer::<()>(park).unwrap()).0, 35105);
     assert_eq!(refused(world.answer::<Claimed>(claim).unwrap()).0, 35105);
     let at_once = world.orbits.claim_for_host(world.now, "7000", party("Carol"));
     assert_eq!(refused(at_once).0, 35105);
@@ -49,18 +50,36 @@ fn parks_and_claims_of_a_lapsed_host_wait_five_seconds() {
 }
 
 #[test]
-fn what_waits_is_served_when_the_host_is_live_again() {
+fn a_claim_that_waits_is_decided_when_the_host_is_live_again() {
     let mut world = World::new(10);
     world.park(1, 10);
     world.lapse();
-    world.reserve(2, 11).unwrap();
-    let park = world.commit(2, "7001");
     let claim = world.start_claim(3, claim("7000", "Carol"));
     world.pass(seconds(3));
     world.live_again();
-    assert_eq!(world.answer::<()>(park), Some(Ok(())));
     assert!(world.answer::<Claimed>(claim).unwrap().is_ok());
+    world.park(2, 11);
     assert_eq!(world.state("7001"), "parked");
+}
+
+#[test]
+fn a_park_that_waits_for_the_store_is_given_up_when_the_host_lapses() {
+    let mut world = World::new(10);
+    world.store_answers = false;
+    world.reserve(1, 10).unwrap();
+    let park = world.commit(1, "7000");
+    assert_eq!(world.answer::<()>(park), None);
+    world.stands(Standing::Lapsed);
+    assert_eq!(refused(world.answer::<()>(park).unwrap()).0, 35104);
+    assert_eq!(world.state("7000"), "free");
+    // The store had it all the same: it is taken back when the host may write again.
+    world.answer_write(true, None);
+    assert!(world.stored("7000").is_some());
+    world.store_answers = true;
+    let revision = world.store.snapshot("").records[&host_key("fe1")].revision;
+    world.stands(Standing::Live { revision });
+    assert_eq!(world.stored("7000"), None);
+    assert!(world.orbits.is_settled());
 }
 
 #[test]

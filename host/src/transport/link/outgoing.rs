@@ -66,7 +66,7 @@ fn weight(frame: &Frame) -> usize {
             // A number for each group and each callee.
             Frame::Rings { places, .. } => 32 * (places.groups.len() + places.callees.len()),
             // A part of a list, mostly; how long it is shows only when it is written.
-            Frame::Answer { .. } => 128 * 1024,
+            Frame::Answer { .. } | Frame::Changed { .. } => 128 * 1024,
         }
 }
 

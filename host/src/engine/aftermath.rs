@@ -1,0 +1,82 @@
+//! In a cluster: what a host that has lost a seat tells the next holder about its calls, because the store does not say it.
+//!
+//! While a host does not reach the store it does what phones ask, and another that takes its seat goes by records that are older
+//! than that. When the host learns that the seat is taken, it tells which calls have ended here, and how those are that were
+//! changed. The new holder goes on from that, and tells both phones again of each other.
+
+use bytes::Bytes;
+use serde_json::Value;
+use switchyard_sdk::types::LegId;
+
+use super::Engine;
+use super::elsewhere::in_parts;
+use crate::call::LegFacts;
+use crate::cluster::Frame;
+use crate::net::{Flow, HostName};
+use crate::sip::{Message, Method};
+
+/// Calls whose end may have to be told to another host.
+const GOODBYES_MAX: usize = 1000;
+/// Legs of a pool that is not served here yet, which others have told of.
+const CHANGED_MAX: usize = 10_000;
+
+impl Engine {
+    /// While this host has lost the store another may have taken the call up: it learns of its end when it is known.
+    pub(super) fn remember_goodbye(&mut self, message: &Message, flow: Flow, bytes: &Bytes) {
+        if self.orbits.is_live() || !message.is_method(&Method::Bye) || !self.knows_dialog(message) {
+            return;
+        }
+        let Some(cluster) = &mut self.cluster else { return };
+        if cluster.goodbyes.len() == GOODBYES_MAX {
+            cluster.goodbyes.pop_front();
+        }
+        let edge = Some(flow.edge.unwrap_or(cluster.seats.own()));
+        cluster.goodbyes.push_back((Flow { edge, ..flow }, bytes.clone()));
+    }
+
+    /// Tells whoever serves a pool now which calls have ended here meanwhile.
+    pub(super) fn pass_goodbyes(&mut self, pool: &str) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let (own, Some(holder)) = (cluster.seats.own(), cluster.seats.holder(pool)) else { return };
+        for (flow, bytes) in std::mem::take(&mut cluster.goodbyes) {
+            self.link(holder, Frame::Arrived { flow, tried: vec![own], bytes });
+        }
+    }
+
+    /// The legs of calls that are recorded under a pool as they were, and perhaps not as they are.
+    pub(super) fn changed_legs(&self, pool: &str) -> Vec<Value> {
+        self.changed_calls(pool).into_iter().filter_map(|leg| self.leg_facts(leg)).collect()
+    }
+
+    /// Tells whoever serves a pool now of such calls.
+    pub(super) fn pass_changed(&mut self, pool: &str, legs: Vec<Value>) {
+        let holder = self.cluster.as_ref().and_then(|cluster| cluster.seats.holder(pool));
+        let (Some(holder), Some(pool)) = (holder, HostName::new(pool)) else { return };
+        for legs in in_parts(legs) {
+            self.link(holder, Frame::Changed { pool, legs });
+        }
+    }
+
+    /// Another host tells of calls that were changed there. It may be ahead of the seat.
+    pub(super) fn calls_changed(&mut self, pool: &str, legs: Vec<Value>) {
+        if !self.serves(pool) {
+            if let Some(cluster) = &mut self.cluster {
+                let early = cluster.changed_elsewhere.entry(pool.to_owned()).or_default();
+                early.extend(legs);
+                early.truncate(CHANGED_MAX);
+            }
+            return;
+        }
+        let legs = legs.into_iter().filter_map(|facts| serde_json::from_value::<LegFacts>(facts).ok());
+        let corrected: Vec<LegId> = legs.filter_map(|facts| self.calls.correct(&self.core, facts)).collect();
+        for leg in corrected {
+            self.calls.tell_again(&mut self.core, leg);
+        }
+    }
+
+    /// The same, as far as it was told before this host served the pool.
+    pub(super) fn correct_calls(&mut self, pool: &str) {
+        let early = self.cluster.as_mut().and_then(|cluster| cluster.changed_elsewhere.remove(pool));
+        self.calls_changed(pool, early.unwrap_or_default());
+    }
+}
