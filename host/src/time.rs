@@ -96,4 +96,10 @@ impl Now {
     pub fn utc_of(&self, at: Instant) -> Utc {
         self.utc + at.saturating_since(self.instant)
     }
+
+    /// What the wall clock showed at `since`, if nobody has set it meanwhile.
+    pub fn utc_since(&self, since: Instant) -> Utc {
+        let ago = u64::try_from(self.instant.saturating_since(since).as_millis()).unwrap_or(u64::MAX);
+        Utc(self.utc.0.saturating_sub(ago))
+    }
 }

@@ -107,6 +107,8 @@ enum Pending {
     Lapses(usize, Instant),
     /// Nobody has heard of a host for as long as its lease lasts: its record of that revision goes.
     LeaseEnds(usize, u64),
+    /// A link that is cut is tried again.
+    Greet((usize, usize)),
     /// A host that was dead starts, if nobody has started it before.
     Start(usize),
     PowerOn(usize),
@@ -115,6 +117,9 @@ enum Pending {
 
 /// How long the store waits for a host it does not hear of.
 pub const LEASE: Duration = Duration::from_secs(6);
+
+/// How often hosts try to connect to one that they cannot reach.
+const GREET_EVERY: Duration = Duration::from_secs(4);
 
 /// How a host's wall clock differs from the others'.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -315,7 +320,7 @@ impl World {
         self.phones.len() - 1
     }
 
-    fn utc(&self) -> Utc {
+    pub fn utc(&self) -> Utc {
         Utc((Utc(EPOCH_MS) + (self.now - Instant::ZERO)).0.saturating_add_signed(self.clock_ahead_ms))
     }
 
@@ -492,6 +497,12 @@ impl World {
                 Pending::Start(host) => {
                     if self.hosts[host].engine.is_none() {
                         self.start(host);
+                    }
+                }
+                Pending::Greet(hosts) => {
+                    if self.cut_links.contains(&hosts) {
+                        self.greet(hosts);
+                        self.push(GREET_EVERY, Pending::Greet(hosts));
                     }
                 }
                 Pending::PowerOn(phone) => {

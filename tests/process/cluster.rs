@@ -161,6 +161,27 @@ fn linked_hosts_serve_each_others_phones() {
     }
 }
 
+/// It lives in etcd, and no other host believes its certificate: nobody's users are passed to it.
+#[test]
+fn a_host_of_another_authority_gets_nobodys_users() {
+    let (tls, other) = (certificates(&["fe1", "fe2"]), certificates(&["fe2"]));
+    let etcd = Etcd::start_secure(tls.path());
+    let east = Host::start_in_cluster("fe1", &etcd.endpoints(), tls.path());
+    let _stranger = Host::start_beside_strangers("fe2", &etcd.endpoints(), tls.path(), other.path());
+    wait_for("a link that fails", || east.get("pools/east")["hosts"][1]["trouble"].is_string().then_some(()));
+    // Until then it may be one that is about to come about.
+    std::thread::sleep(Duration::from_secs(13));
+    let refused = east.cli(&["pool", "drain", "fe1"]);
+    let why = "(out of reach from fe1: fe2: its certificate is not signed by this host's cluster.ca)";
+    assert!(refused.code == Some(1) && refused.err.contains(why), "{refused:?}");
+    let listed = east.cli(&["pool", "list"]).out;
+    assert!(
+        listed.contains("fe1, fe2 (unreachable)") && listed.contains("from the host that was asked (for 1"),
+        "{listed}"
+    );
+    assert_eq!(east.server_of("alice").as_deref(), Some("fe1"));
+}
+
 fn signal(host: &Host, signal: &str) {
     let process = host.process().to_string();
     assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());

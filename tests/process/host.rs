@@ -75,8 +75,18 @@ impl Host {
     #[cfg(feature = "etcd")]
     pub fn start_in_cluster(name: &str, endpoints: &[String], tls: &Path) -> Self {
         // Phones may register so briefly that a test sees them do it again.
+        Self::start_beside_strangers(name, endpoints, tls, tls)
+    }
+
+    /// The same with other certificates for the link.
+    #[cfg(feature = "etcd")]
+    pub fn start_beside_strangers(name: &str, endpoints: &[String], tls: &Path, link: &Path) -> Self {
         let brief = "[sip.limits]\nregister_min = \"5s\"\n[plugins]";
-        Self::start_linked(name, endpoints, tls, &[], |text| text.replace("[plugins]", brief))
+        Self::start_linked(name, endpoints, tls, &[], |text| {
+            let (store, cluster) = text.split_once("[cluster]").unwrap();
+            let cluster = cluster.replace(&tls.display().to_string(), &link.display().to_string());
+            format!("{store}[cluster]{cluster}").replace("[plugins]", brief)
+        })
     }
 
     /// The same in one of two pools that are each other's backup. Those of the east have the numbers 7000 to 7099, those of

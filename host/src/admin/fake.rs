@@ -45,7 +45,6 @@ pub(crate) fn world_of(listen: &str, token: Option<&str>) -> World {
         readiness: readiness.clone(),
         access: Access::new(&admin).unwrap(),
         pool: "east".to_owned(),
-        trouble: Arc::new(|host| (host == "fe2").then(|| "it does not answer".to_owned())),
         metrics: Arc::new(|| "switchyard_calls 1\n".to_owned()),
     };
     World { router: router(service), events, readiness, asked }
@@ -98,7 +97,8 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             "name": "east", "fqdn": "east.example.test", "backup": "west", "phase": "failed_over",
             "since": 32_503_680_000_000_u64, "epoch": 7, "served_by": "fw1", "last_served_by": "fw1", "serving": "west", "parked": 0,
             "replaced_by": null, "upcoming": {"what": "failback", "at": 5},
-            "hosts": [{"name": "fe1", "drained": true}, {"name": "fe2", "drained": false}], "moved": ["east-groups"],
+            "hosts": [{"name": "fe1", "drained": true}, {"name": "fe2", "drained": false,
+                "trouble": "it does not answer", "trouble_since": 32_503_679_000_000_u64}], "moved": ["east-groups"],
             "journal": {"procedure": "failover", "planned": false, "asked_by": "ana", "runner": "fw1",
                 "began": 32_503_679_000_000_u64, "ended": 32_503_680_000_000_u64, "steps": [
                     {"name": "fence", "state": "done", "at": 32_503_679_000_000_u64, "note": "users of east are in resiliency mode"},

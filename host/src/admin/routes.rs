@@ -28,9 +28,6 @@ use crate::pool::Ask;
 /// The description of the interface, served at `/api/v1/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// What is wrong with the way to the host of that name, if anything is.
-pub type Troubled = dyn Fn(&str) -> Option<String> + Send + Sync;
-
 /// All the interface needs to answer. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
@@ -44,8 +41,6 @@ pub struct Service {
     pub access: Access,
     /// The pool of a range that names none: the host's own.
     pub pool: String,
-    /// Why this host has no connection to another of its cluster, if it was tried in vain.
-    pub trouble: Arc<Troubled>,
     /// The metrics as Prometheus reads them.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -490,17 +485,12 @@ async fn pool(State(service): State<Service>, Segment(name): Segment) -> Answer 
     Ok(answer::json(&answer::find(known_pools(&service).await?, "name", &name, "pool")?))
 }
 
-/// What the engine knows of pools, and what is wrong with knowing it: hosts that cannot be reached from here, and whether all
-/// of it is of a time when this host last reached the store.
+/// What the engine knows of pools, and whether all of it is of a time when this host last reached the store.
 async fn known_pools(service: &Service) -> Result<Value, Refused> {
     let mut pools = service.engine.ask(Request::Pools).await?;
     let fenced = service.readiness.get() == Life::Fenced;
     for pool in pools.as_array_mut().into_iter().flatten() {
         pool["stale"] = json!(fenced);
-        for host in pool["hosts"].as_array_mut().into_iter().flatten() {
-            let trouble = host["name"].as_str().and_then(|name| (service.trouble)(name));
-            host["trouble"] = json!(trouble);
-        }
     }
     Ok(pools)
 }

@@ -333,7 +333,8 @@ pub(super) enum PoolCommand {
     Failback {
         /// The pool whose users come home.
         name: String,
-        /// Also when the backup is dead; what its users did there meanwhile is lost with it.
+        /// Also when the backup is dead (what its users did there meanwhile is lost with it), and when it cannot reach the
+        /// hosts of the pool.
         #[arg(long)]
         disaster: bool,
         #[command(flatten)]

@@ -110,8 +110,9 @@ fn doubts<'a>(pools: impl Iterator<Item = &'a Value>, out: &mut dyn Write) -> Do
         for host in pool["hosts"].as_array().into_iter().flatten().filter(|host| host["trouble"].is_string())
         {
             let line = format!(
-                "{} is alive, and cannot be reached from the host that was asked: {}",
+                "{} is alive, and cannot be reached from the host that was asked (for {}): {}",
                 text(&host["name"]),
+                between(host["trouble_since"].as_u64(), Some(now_ms())),
                 text(&host["trouble"])
             );
             writeln!(out, "{}", table::printable(&line))?;

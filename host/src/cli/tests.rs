@@ -348,7 +348,7 @@ fn pools_are_listed_shown_and_moved() {
         expect![[r#"
             POOL  PHASE        FOR  SERVED BY  BACKUP  HOSTS                             PARKED
             east  failed_over  0s   fw1        west    fe1 (drained), fe2 (unreachable)  0
-            fe2 is alive, and cannot be reached from the host that was asked: it does not answer
+            fe2 is alive, and cannot be reached from the host that was asked (for 0s): it does not answer
         "#]],
     );
     host.check(
@@ -369,7 +369,7 @@ fn pools_are_listed_shown_and_moved() {
             last procedure      failover, asked for by ana, over for 0s
               fence   done     users of east are in resiliency mode
               open    done
-            fe2 is alive, and cannot be reached from the host that was asked: it does not answer
+            fe2 is alive, and cannot be reached from the host that was asked (for 0s): it does not answer
         "#]],
     );
     host.check(

@@ -12,4 +12,4 @@ mod seats;
 
 pub use frame::{FRAME_MAX, Frame, FrameError, Places};
 pub use mark::{Code, Mark};
-pub use seats::{HostRecord, Met, Seat, Seats};
+pub use seats::{HostRecord, LASTING, Met, Seat, Seats, Trouble};

@@ -1,4 +1,5 @@
-//! Which hosts live, and which of them serves which pool: a mirror of the `host/` and `pool/NAME/seat` records.
+//! Which hosts live, and which of them serves which pool: a mirror of the `host/` and `pool/NAME/seat` records; and which of
+//! them this host can reach.
 //!
 //! A seat is vacant when its holder's `host/` record is gone, or is of a later life: so a seat needs no lease of its own.
 //! Who takes it writes, in one transaction, the seat and the pool's next epoch, on condition that the record which made it
@@ -7,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,11 @@ use super::mark::Code;
 use crate::net::{Flow, HostName, Listener};
 use crate::store::keys::{Key, epoch_key, host_key, seat_key};
 use crate::store::{Change, Expect, HostIdentity, Operation, Snapshot, Transaction};
+use crate::time::Instant;
+
+/// A host counts as out of reach when every attempt has failed for so long. Connections are asked for twice as often: one
+/// that is refused while a host starts does not count.
+pub const LASTING: Duration = Duration::from_secs(8);
 
 /// A host that lives.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +44,17 @@ pub struct Met {
     pub is_there: bool,
 }
 
+/// What is wrong with the way from this host to another that lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// Since when every attempt to connect to it has failed.
+    pub since: Instant,
+    /// Why the latest has, in words.
+    pub why: String,
+    /// Whether it has gone on for [`LASTING`]: until then it says nothing about the host.
+    pub lasts: bool,
+}
+
 /// Who serves a pool, as `pool/NAME/seat` says it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Seat {
@@ -55,12 +73,20 @@ pub struct Seats {
     gone: BTreeMap<HostName, HostRecord>,
     /// By pool, with the revision of the seat's record. A seat that cannot be read is vacant.
     seats: BTreeMap<String, (Option<Seat>, u64)>,
+    /// Living hosts that could not be reached when it was last tried.
+    trouble: BTreeMap<HostName, Trouble>,
 }
 
 impl Seats {
     /// Nobody is known to live. `own` is this host.
     pub fn new(own: HostName) -> Self {
-        Self { own, hosts: BTreeMap::new(), gone: BTreeMap::new(), seats: BTreeMap::new() }
+        Self {
+            own,
+            hosts: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            trouble: BTreeMap::new(),
+        }
     }
 
     /// Takes over what the store says.
@@ -91,6 +117,9 @@ impl Seats {
                     self.gone.insert(name, before.clone());
                 }
                 let before = before.map(|host| host.life);
+                if before != after {
+                    self.trouble.remove(&name);
+                }
                 (before != after).then_some(Met {
                     host: name,
                     was_there: before.is_some(),
@@ -153,6 +182,41 @@ impl Seats {
     /// Where such a host listened for others.
     pub fn last_link_of(&self, host: HostName) -> Option<SocketAddr> {
         self.gone.get(&host)?.identity.link
+    }
+
+    /// A connection to a host was tried for; why it `failed`, if it did. Whether the host is out of reach by this, or within again.
+    pub fn tried(&mut self, now: Instant, host: HostName, failed: Option<String>) -> bool {
+        let before = self.reaches(host);
+        match failed {
+            Some(why) if self.lives(host) => {
+                let since = self.trouble.get(&host).map_or(now, |trouble| trouble.since);
+                let lasts = now.saturating_since(since) >= LASTING;
+                self.trouble.insert(host, Trouble { since, why, lasts });
+            }
+            Some(_) | None => drop(self.trouble.remove(&host)),
+        }
+        before != self.reaches(host)
+    }
+
+    /// What is wrong with the way to a host.
+    pub fn trouble(&self, host: HostName) -> Option<&Trouble> {
+        self.trouble.get(&host)
+    }
+
+    /// Whether nothing is known that would keep this host from talking to another.
+    pub fn reaches(&self, host: HostName) -> bool {
+        self.trouble.get(&host).is_none_or(|trouble| !trouble.lasts)
+    }
+
+    /// Whether other hosts live and this one reaches none of them: likelier than that all of them are cut off, it is.
+    pub fn is_cut_off(&self) -> bool {
+        let linked = |host: &HostRecord| host.identity.link.is_some();
+        let mut others = self
+            .hosts()
+            .filter(|(name, host)| *name != self.own && linked(host))
+            .map(|(name, _)| name)
+            .peekable();
+        others.peek().is_some() && others.all(|host| !self.reaches(host))
     }
 
     /// Where an edge listens.
@@ -324,6 +388,33 @@ mod tests {
         let seats = seen_by(&store, "fe1");
         assert_eq!(seats.of_pool("east").collect::<Vec<_>>(), [name("fe1")]);
         assert!(seats.lives(name("fe2")), "its name is taken all the same");
+    }
+
+    #[test]
+    fn a_host_is_out_of_reach_when_attempts_have_failed_for_a_while_and_until_one_succeeds() {
+        let store = MemoryStore::new();
+        alive(&store, "fe1", "east");
+        alive(&store, "fe2", "east");
+        let mut seats = seen_by(&store, "fe1");
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        let refused = || Some("refused".to_owned());
+        assert!(!seats.is_cut_off());
+        assert!(!seats.tried(at(0), name("fe2"), refused()));
+        assert!(seats.trouble(name("fe2")).is_some() && seats.reaches(name("fe2")));
+        assert!(seats.tried(at(8), name("fe2"), refused()), "that is news");
+        assert!(!seats.tried(at(12), name("fe2"), refused()), "that is not");
+        assert!(!seats.reaches(name("fe2")) && seats.is_cut_off());
+        assert!(seats.tried(at(16), name("fe2"), None));
+        assert!(seats.reaches(name("fe2")) && seats.trouble(name("fe2")).is_none());
+        // Another life has another start.
+        seats.tried(at(20), name("fe2"), refused());
+        seats.tried(at(30), name("fe2"), refused());
+        alive(&store, "fe2", "east");
+        seats.load(&store.snapshot(ROOT));
+        assert!(seats.reaches(name("fe2")));
+        // Who is gone is no trouble.
+        seats.tried(at(40), name("fe3"), refused());
+        assert!(seats.trouble(name("fe3")).is_none());
     }
 
     #[test]

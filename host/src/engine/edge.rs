@@ -213,7 +213,8 @@ impl Engine {
                 self.core.tx.send_failed(self.core.now, Flow { edge: Some(to), ..flow });
             }
             Frame::Question { id, .. } => {
-                let text = format!("{to} cannot be reached");
+                let own = self.own_name().map_or_else(|| "here".to_owned(), |own| own.to_string());
+                let text = format!("this is up to {to}, which cannot be reached from {own}");
                 self.answered_elsewhere(id, Err(Refused { status: 503, code: None, text }), false);
             }
             // It is really gone.

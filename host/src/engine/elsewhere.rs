@@ -1,6 +1,6 @@
 //! In a cluster: what the administrative interface asks of this host and others know.
 //!
-//! Lists are gathered from all hosts; what is about one call or orbit goes to the host that has it. A host that does not
+//! Lists are gathered from all hosts; what is about one call or orbit, or about users one host is to pass on, goes to the host that has it. A host that does not
 //! answer in time is left out of a list, with an event that says so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use super::{AdminId, Engine, Output};
 use crate::admin::{Refused, Request};
 use crate::cluster::{Code, Frame};
 use crate::net::HostName;
+use crate::pool::Ask;
 
 /// How long others may take to say what they have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -103,7 +104,7 @@ impl Engine {
         Some(rows)
     }
 
-    /// The other host that has the call or orbit a request is about.
+    /// The other host that has the call or orbit, or the users, a request is about.
     fn host_concerned(&self, what: &Request) -> Option<HostName> {
         let cluster = self.cluster.as_ref()?;
         let host = match what {
@@ -113,6 +114,12 @@ impl Engine {
             Request::Retrieve { number, .. } => {
                 let pool = self.orbits.ranges().find(number)?.pool();
                 (!self.serves(pool)).then(|| cluster.seats.holder(pool)).flatten()
+            }
+            // Who passes users on knows whom it reaches. Who is itself out of reach is drained all the same.
+            Request::DrainHost { host, drained: true, .. } => HostName::new(host)
+                .filter(|host| cluster.seats.lives(*host) && cluster.seats.trouble(*host).is_none()),
+            Request::MovePool { pool, ask: Ask::Failback { disaster: false }, .. } => {
+                cluster.seats.holder(pool)
             }
             _ => None,
         };

@@ -70,6 +70,13 @@ pub enum Input {
         /// The frame.
         frame: Frame,
     },
+    /// A connection to another host was tried for: as soon as that host is known, and again and again while there is none.
+    Tried {
+        /// To whom.
+        host: HostName,
+        /// Why there is none, in words for who looks after them; `None`: there is one now.
+        failed: Option<String>,
+    },
     /// How this host stands with the store has changed.
     Standing(Standing),
     /// The media service says something.

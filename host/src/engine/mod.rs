@@ -302,6 +302,7 @@ impl Engine {
             }
             Input::Link { from, frame } => self.linked(from, frame),
             Input::Unlinked { to, frame } => self.unlinked(to, frame),
+            Input::Tried { host, failed } => self.tried_to_reach(host, failed),
             Input::Read { request, result } => self.read_done(request, result),
             Input::Resolved { query, targets } => self.resolved(query, &targets),
             Input::Stored { request, result } => self.stored(request, result),

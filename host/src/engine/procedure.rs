@@ -10,7 +10,7 @@ use crate::admin::Refused;
 use crate::near::did_you_mean;
 use crate::net::HostName;
 use crate::orbit::put_operation;
-use crate::pool::{Ask, Objection, Phase, Procedure, Replacement, StepName};
+use crate::pool::{Ask, Objection, Phase, Procedure, Replacement, StepName, unreached};
 use crate::store::keys::{drain_key, host_key};
 use crate::store::{Change, Expect, Operation, Record, Transaction};
 
@@ -34,7 +34,12 @@ impl Engine {
             let listeners =
                 |host| self.core.identity.edges.get(&host).map(|told| told_listeners(told)).unwrap_or_default();
             let host = |host: HostName| {
-                json!({ "name": host, "drained": pools.is_drained(host), "listeners": listeners(host) })
+                let trouble = cluster.seats.trouble(host);
+                json!({
+                    "name": host, "drained": pools.is_drained(host), "listeners": listeners(host),
+                    "trouble": trouble.map(|trouble| &trouble.why),
+                    "trouble_since": trouble.map(|trouble| now.utc_since(trouble.since)),
+                })
             };
             let mut row = json!({
                 "name": name,
@@ -120,11 +125,15 @@ impl Engine {
                 text: format!("no host {host:?} is alive{near}"),
             });
         };
-        let replaced =
-            cluster.seats.of_pool(pool).any(|other| other != *name && !cluster.pools.is_drained(other));
-        if drained && !replaced {
+        let others: Vec<HostName> = (cluster.seats.of_pool(pool))
+            .filter(|other| other != name && !cluster.pools.is_drained(*other))
+            .collect();
+        let unreached = unreached(&cluster.seats, others.iter().copied());
+        if drained && (others.is_empty() || unreached.is_some()) {
+            let own = cluster.seats.own();
+            let why = unreached.map(|why| format!(" (out of reach from {own}: {why})")).unwrap_or_default();
             let text = format!(
-                "no other host of {pool} could take over from {host}: fail {pool} over instead, or stop the host"
+                "no other host of {pool} could take over from {host}{why}: fail {pool} over instead, or stop the host"
             );
             return Err(phase(text));
         }
@@ -243,6 +252,7 @@ fn refused(objection: &Objection) -> Refused {
         | Objection::BackupAway { .. }
         | Objection::NobodyThere(_)
         | Objection::BackupDead { .. }
+        | Objection::OutOfReach { .. }
         | Objection::Itself(_)
         | Objection::Replaced { .. }
         | Objection::IsBackup { .. }

@@ -224,6 +224,15 @@ impl Engine {
         }
     }
 
+    /// A connection to another host was tried for.
+    pub(super) fn tried_to_reach(&mut self, host: HostName, failed: Option<String>) {
+        let now = self.core.now.instant;
+        if let Some(cluster) = &mut self.cluster {
+            // What was refused because of it may be done now.
+            cluster.changed |= cluster.seats.tried(now, host, failed);
+        }
+    }
+
     pub(super) fn look_at_cluster_if_changed(&mut self) {
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.changed) {
             cluster.changed = false;

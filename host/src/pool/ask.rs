@@ -7,6 +7,7 @@ use super::procedure::names;
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::cluster::Seats;
 use crate::near::did_you_mean;
+use crate::net::HostName;
 use crate::time::Now;
 
 /// What is asked for.
@@ -104,6 +105,19 @@ pub enum Objection {
         /// Its backup.
         backup: String,
     },
+    /// Whoever has them could pass nothing on to who is to have them.
+    #[error(
+        "no host of {pool} can be reached from {from}, which serves its users ({why}): put that right first; --disaster \
+         brings them home all the same"
+    )]
+    OutOfReach {
+        /// The pool.
+        pool: String,
+        /// Who has its users.
+        from: HostName,
+        /// Which hosts, and why each cannot be reached.
+        why: String,
+    },
     /// Nothing is put in its own place.
     #[error("{0} cannot take its own place")]
     Itself(String),
@@ -200,6 +214,16 @@ impl Objection {
     }
 }
 
+/// If this host reaches none of these: which they are, and why not.
+pub fn unreached(seats: &Seats, hosts: impl IntoIterator<Item = HostName>) -> Option<String> {
+    let why = |host| {
+        let trouble = seats.trouble(host).filter(|trouble| trouble.lasts)?;
+        Some(format!("{host}: {}", trouble.why))
+    };
+    let all: Option<Vec<String>> = hosts.into_iter().map(why).collect();
+    all.filter(|all| !all.is_empty()).map(|all| all.join("; "))
+}
+
 impl Pools {
     /// The pool of that name.
     pub fn expect(&self, pool: &str) -> Result<&PoolRecord, Objection> {
@@ -247,6 +271,12 @@ impl Pools {
                 }
                 if !disaster && !lives(seats, backup) {
                     return Err(Objection::BackupDead { pool: name(), backup: backup.clone() });
+                }
+                // How others reach them says nothing about it.
+                let passes = seats.holder(pool) == Some(self.own);
+                let unreached = passes.then(|| unreached(seats, self.willing(seats, pool))).flatten();
+                if let Some(why) = unreached.filter(|_| !disaster) {
+                    return Err(Objection::OutOfReach { pool: name(), from: self.own, why });
                 }
             }
             (

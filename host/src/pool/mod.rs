@@ -25,7 +25,7 @@ mod seat;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Ask, Objection};
+pub use ask::{Ask, Objection, unreached};
 pub use detect::Upcoming;
 pub use pools::{Changed, Pools, Proposal, Terms};
 pub use procedure::ParkedFate;

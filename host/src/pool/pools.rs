@@ -322,11 +322,23 @@ impl Pools {
     }
 
     /// The living hosts of a pool that are to take its seat, by name: those that are not drained, or all when there is no other.
+    /// Those that this host reaches come first. Each host has a view of its own of that; where two want the same seat, the store
+    /// lets one have it.
     pub(super) fn willing(&self, seats: &Seats, pool: &str) -> Vec<HostName> {
         let (mut willing, drained): (Vec<_>, Vec<_>) =
             seats.of_pool(pool).partition(|host| !self.drained.contains(host));
         if willing.is_empty() {
             willing = drained;
+        }
+        if seats.is_cut_off() {
+            // Somebody else may be better off and goes first, if there is somebody; if not, it is this host's turn next.
+            if let [first, second, ..] = &mut willing[..]
+                && *first == self.own
+            {
+                std::mem::swap(first, second);
+            }
+        } else {
+            willing.sort_by_key(|host| !seats.reaches(*host));
         }
         willing
     }

@@ -1,6 +1,5 @@
 //! The link to the other hosts of the cluster: from the configuration to an open port, and from there to new certificates.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -62,12 +61,12 @@ impl LinkPort {
     }
 }
 
-/// How often it is seen to that there is a connection to each other host.
-const GREET_EVERY: Duration = Duration::from_secs(10);
+/// How often it is seen to that there is a connection to each other host. Two more attempts have failed before one counts as out of reach
+/// ([`LASTING`](crate::cluster::LASTING)).
+const GREET_EVERY: Duration = Duration::from_secs(4);
 
 /// Keeps a connection to each living host, so that one which cannot be reached is known before it has anything to do.
 pub async fn greet_all(store: Arc<dyn Store>, link: Link) {
-    let mut known: BTreeSet<HostName> = BTreeSet::new();
     loop {
         // While the store is away nobody comes or goes.
         if let Ok(hosts) = store.list(&hosts_prefix()).await {
@@ -75,14 +74,9 @@ pub async fn greet_all(store: Arc<dyn Store>, link: Link) {
                 let host: HostIdentity = serde_json::from_slice(&record.value).ok()?;
                 Some((HostName::new(&host.name)?, host.link?))
             });
-            let living: BTreeMap<HostName, SocketAddr> = identities.collect();
-            for gone in known.iter().filter(|host| !living.contains_key(*host)) {
-                link.forget(*gone);
+            for (host, at) in identities {
+                link.greet(host, at);
             }
-            for (host, at) in &living {
-                link.greet(*host, *at);
-            }
-            known = living.into_keys().collect();
         }
         tokio::time::sleep(GREET_EVERY).await;
     }

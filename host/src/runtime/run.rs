@@ -29,7 +29,6 @@ use crate::admin::{self, Access, AccessError, AdminHandle, Events, Readiness, Se
 use crate::config::{Config, ConfigError, StoreKind};
 use crate::engine::{Engine, Input, Options};
 use crate::media::{self, MediaConfig};
-use crate::net::HostName;
 use crate::plugin::Plugins;
 use crate::policy::{Bundle, Diagnostic};
 use crate::store::keys::hosts_prefix;
@@ -284,10 +283,6 @@ async fn start(
         readiness: readiness.clone(),
         access,
         pool: config.host.pool.clone(),
-        trouble: Arc::new({
-            let link = link.clone();
-            move |host: &str| link.as_ref()?.trouble(HostName::new(host)?)
-        }),
         metrics: Arc::new({
             let metrics = metrics.clone();
             move || metrics.render()

@@ -61,5 +61,8 @@ fn a_host_that_is_silent_is_left_out_of_lists_and_refused_in_words() {
     assert_eq!(world.ask_host(0, Request::Calls).unwrap(), Value::Array(Vec::new()));
     assert_eq!(world.told("host.silent").len(), 1);
     let gone = world.ask_host(0, Request::Hangup { call: calls[0]["id"].as_u64().unwrap() }).unwrap_err();
-    assert_eq!((gone.status, gone.text.as_str()), (503, "fw1 cannot be reached"));
+    assert_eq!(
+        (gone.status, gone.text.as_str()),
+        (503, "this is up to fw1, which cannot be reached from fe1")
+    );
 }

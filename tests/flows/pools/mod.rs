@@ -5,6 +5,7 @@
 mod move_home;
 mod park;
 mod pickup;
+mod reach;
 mod redirect;
 mod replaced;
 

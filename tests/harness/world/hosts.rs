@@ -118,7 +118,9 @@ impl World {
             return;
         }
         self.strike = None;
-        self.cut_links.clear();
+        for hosts in std::mem::take(&mut self.cut_links) {
+            self.greet(hosts);
+        }
         for host in 0..self.hosts.len() {
             self.cut_from_store(host, false);
             if self.hosts[host].engine.is_none() {

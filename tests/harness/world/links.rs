@@ -56,6 +56,34 @@ impl World {
         }
     }
 
+    /// Two hosts do not reach each other any more.
+    pub fn cut_link(&mut self, hosts: (usize, usize)) {
+        if self.cut_links.insert(hosts) {
+            self.push(Duration::ZERO, Pending::Greet(hosts));
+        }
+    }
+
+    /// … or again.
+    pub fn mend_link(&mut self, hosts: (usize, usize)) {
+        if self.cut_links.remove(&hosts) {
+            self.greet(hosts);
+        }
+    }
+
+    fn is_cut(&self, (one, other): (usize, usize)) -> bool {
+        self.cut_links.contains(&(one, other)) || self.cut_links.contains(&(other, one))
+    }
+
+    /// Two hosts are told whether they reach each other.
+    pub(super) fn greet(&mut self, (one, other): (usize, usize)) {
+        let cut = self.is_cut((one, other));
+        for (from, to) in [(one, other), (other, one)] {
+            let host = HostName::new(self.hosts[to].name).unwrap();
+            let failed = cut.then(|| "cut by the test".to_owned());
+            self.for_host(Duration::ZERO, from, Input::Tried { host, failed });
+        }
+    }
+
     pub(super) fn arrivals(&mut self, phone: usize, to_host: bool, protocol: Protocol) -> Vec<Duration> {
         if protocol == Protocol::Tcp {
             self.network.arrival(&mut self.rng, phone, to_host, self.now).into_iter().collect()
@@ -84,11 +112,10 @@ impl World {
                 Output::Link { to, frame, .. } => {
                     self.linked += 1;
                     let there = self.hosts.iter().position(|other| other.name == to.as_str());
-                    let cut = |there: usize| {
-                        self.cut_links.contains(&(host, there)) || self.cut_links.contains(&(there, host))
-                    };
                     let fits = frame.write(&mut bytes::BytesMut::new()).is_ok();
-                    match there.filter(|there| fits && self.hosts[*there].engine.is_some() && !cut(*there)) {
+                    match there.filter(|there| {
+                        fits && self.hosts[*there].engine.is_some() && !self.is_cut((host, *there))
+                    }) {
                         Some(there) => {
                             let from = HostName::new(self.hosts[host].name).unwrap();
                             self.for_host(StoreDoes::SOON, there, Input::Link { from, frame });

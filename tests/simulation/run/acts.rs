@@ -262,10 +262,10 @@ impl Run {
             }
             Act::Unlink { hosts, cut: true } => {
                 self.fault("no link");
-                self.world.cut_links.insert(hosts);
+                self.world.cut_link(hosts);
             }
             Act::Unlink { hosts, cut: false } => {
-                self.world.cut_links.remove(&hosts);
+                self.world.mend_link(hosts);
             }
             Act::Skew { host, clock } => {
                 self.fault("skew");

@@ -72,9 +72,9 @@ impl Run {
                     }
                     for other in &there {
                         if cut {
-                            self.world.cut_links.insert((host, *other));
+                            self.world.cut_link((host, *other));
                         } else {
-                            self.world.cut_links.remove(&(host, *other));
+                            self.world.mend_link((host, *other));
                         }
                     }
                 }

@@ -24,7 +24,7 @@ const columns = {
     ["Next", (p) => (p.upcoming ? upcoming[p.upcoming.what] + " in " + until(p.upcoming.at) : "")],
     ["Served by", (p) => p.served_by || (p.last_served_by ? "nobody, last by " + p.last_served_by : "nobody")],
     ["Backup", (p) => p.backup],
-    ["Hosts alive", (p) => p.hosts.map((h) => h.name + (h.drained ? " (drained)" : "")).join(", ") || "none"],
+    ["Hosts alive", (p) => p.hosts.map((h) => h.name + (h.drained ? " (drained)" : "") + (h.trouble ? " (unreachable)" : "")).join(", ") || "none"],
     ["Parks in orbits of", (p) => p.serving],
     ["Ranges away", (p) => (p.moved.length ? p.moved.join(", ") + " at " + p.backup : "")],
     ["Parked", (p) => p.parked],

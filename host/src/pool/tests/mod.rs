@@ -3,17 +3,18 @@
 mod killed;
 mod phases;
 mod procedures;
+mod reach;
 mod reassign;
 mod refusals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::Seats;
+use crate::cluster::{LASTING, Seats};
 use crate::config;
 use crate::directory::{Directory, User};
 use crate::net::HostName;
@@ -43,6 +44,8 @@ struct World {
     now: Now,
     hosts: BTreeMap<&'static str, Host>,
     terms: Terms,
+    /// Between whom there is no link.
+    cut: BTreeSet<(&'static str, &'static str)>,
 }
 
 impl World {
@@ -50,7 +53,8 @@ impl World {
     fn new() -> Self {
         let store = MemoryStore::new();
         let now = Now { instant: Instant::ZERO, utc: Utc(START) };
-        let mut world = World { store, now, hosts: BTreeMap::new(), terms: Terms::default() };
+        let mut world =
+            World { store, now, hosts: BTreeMap::new(), terms: Terms::default(), cut: BTreeSet::new() };
         for (pool, backup) in [("east", "west"), ("west", "east")] {
             world.put(pool_key(pool), json!({ "name": pool, "fqdn": null, "backup": backup }));
             world.put(epoch_key(pool), json!(1));
@@ -103,6 +107,10 @@ impl World {
         hosts.iter().for_each(|host| self.kill(host));
     }
 
+    fn cut(&mut self, one: &'static str, other: &'static str) {
+        self.cut.extend([(one, other), (other, one)]);
+    }
+
     fn park(&self, number: &str, pool: &str) {
         self.put(orbit_key(number), json!({ "pool": pool }));
     }
@@ -145,9 +153,15 @@ impl World {
     fn look(&mut self, host: &str) -> &Host {
         let snapshot = self.store.snapshot(ROOT);
         let (now, terms) = (self.now, self.terms);
+        let cut = self.cut.iter().filter(|(own, _)| *own == host).map(|(_, other)| name(other));
         let host = self.hosts.get_mut(host).unwrap();
         host.seats = Seats::new(host.seats.own());
         host.seats.load(&snapshot);
+        for other in cut {
+            for since in [now.instant, now.instant + LASTING] {
+                host.seats.tried(since, other, Some("cut".into()));
+            }
+        }
         // Records that are gone.
         for key in [orbit_key("7001"), orbit_key("7002"), drain_key("e1"), drain_key("e2"), drain_key("w1")] {
             if !snapshot.records.contains_key(&key) {

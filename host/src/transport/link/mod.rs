@@ -64,8 +64,6 @@ struct Shared {
     peers: Mutex<BTreeMap<HostName, Peer>>,
     /// Those we listen to.
     listened: Mutex<Listened>,
-    /// Hosts that could not be reached when it was last tried, and why.
-    trouble: Mutex<BTreeMap<HostName, String>>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -81,7 +79,6 @@ impl Link {
                 credentials: ArcSwap::from_pointee(credentials),
                 peers: Mutex::default(),
                 listened: Mutex::default(),
-                trouble: Mutex::default(),
                 tasks: TaskTracker::new(),
                 closing: CancellationToken::new(),
             }),
@@ -121,22 +118,12 @@ impl Link {
     }
 
     /// Sees to it that there is a connection to the host `to`, which listens `at`: what keeps one from coming about shows before
-    /// somebody's call depends on it.
+    /// somebody's call depends on it ([`Input::Tried`]).
     pub fn greet(&self, to: HostName, at: SocketAddr) {
         let mut peers = self.shared.peers();
         if to != self.shared.own && !self.shared.closing.is_cancelled() {
             peers.entry(to).or_insert_with(|| Peer::start(&self.shared, to)).greet(at);
         }
-    }
-
-    /// Why there is no connection to a host, if the last attempt has failed.
-    pub fn trouble(&self, to: HostName) -> Option<String> {
-        self.shared.trouble().get(&to).cloned()
-    }
-
-    /// A host is gone: that it cannot be reached is no trouble any more.
-    pub fn forget(&self, to: HostName) {
-        self.shared.trouble().remove(&to);
     }
 
     /// From the next connection on, other certificates hold.
@@ -160,10 +147,6 @@ impl Shared {
     fn peers(&self) -> MutexGuard<'_, BTreeMap<HostName, Peer>> {
         // A panic elsewhere cannot leave it half changed: no code of others runs under the lock.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, BTreeMap<HostName, String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listened(&self) -> MutexGuard<'_, Listened> {

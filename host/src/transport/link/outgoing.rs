@@ -185,7 +185,7 @@ impl Mouth {
             match timeout(CONNECT_MAX, connect(&self.shared, self.to, at)).await {
                 Ok(Ok(stream)) => {
                     tracing::info!(to = %self.to, %at, "linked to another host");
-                    self.shared.trouble().remove(&self.to);
+                    self.tell(None).await;
                     pause = PAUSE_FIRST;
                     let connected = metrics::gauge!("switchyard_link_peers", "direction" => "out");
                     connected.increment(1.0);
@@ -202,13 +202,18 @@ impl Mouth {
                     if repeats::LINK_UNOPENED.is_first() {
                         tracing::warn!(to = %self.to, %at, reason = %ending, "cannot be linked to another host");
                     }
-                    self.shared.trouble().insert(self.to, ending.to_string());
                     self.give_back(&ending.to_string(), Some(at)).await;
+                    self.tell(Some(ending.to_string())).await;
                 }
             }
             earliest = Instant::now() + pause;
             pause = (2 * pause).min(PAUSE_LONGEST);
         }
+    }
+
+    /// Tells the engine what became of an attempt.
+    async fn tell(&self, failed: Option<String>) {
+        let _ = self.shared.inbox.send(Input::Tried { host: self.to, failed }).await;
     }
 
     /// Tells the engine what was not acknowledged; and what waits for `unreachable`, if an address is.
