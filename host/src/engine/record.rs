@@ -85,8 +85,8 @@ fn ended_by(operations: &[Operation]) -> BTreeSet<String> {
 #[derive(Debug)]
 pub(super) struct Restoring {
     call: RestoredCall,
-    /// How often the phone was asked.
-    attempts: u8,
+    /// How often the phone was asked before.
+    attempts: usize,
     /// It waits in its orbit again, in silence: its phone gets its music when it is back.
     waits: bool,
 }
@@ -98,9 +98,10 @@ impl Restoring {
     }
 }
 
-/// How often a phone that refuses its music is asked, and the pause between.
-const ATTEMPTS_MAX: u8 = 4;
-const TAKE_UP_AGAIN: Duration = Duration::from_secs(5);
+/// How long a phone that refuses its music is left alone before it is asked again: first as long as it takes to be done with what the
+/// host before this one has asked.
+const TAKE_UP_AGAIN: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 
 fn playlist(call: &RestoredCall) -> Playlist {
     Playlist { prompts: Vec::new(), then: background(&call.record.terms.music) }
@@ -268,7 +269,7 @@ impl Engine {
             if let Some(facts) = self.leg_facts(leg) {
                 self.orbits.restoring(self.core.now, &number, facts);
             }
-            self.restoring.insert(leg, Restoring { call, attempts: 1, waits: false });
+            self.restoring.insert(leg, Restoring { call, attempts: 0, waits: false });
         }
     }
 
@@ -285,7 +286,7 @@ impl Engine {
         // A phone that has lost the call says 481 or nothing, and its leg has ended. Any other answer is about this
         // moment: it is asked again, and in the end the call waits in silence rather than being lost.
         if let Err(failed) = result
-            && attempts < ATTEMPTS_MAX
+            && let Some(pause) = TAKE_UP_AGAIN.get(attempts)
             && !stranded
         {
             tracing::info!(
@@ -294,11 +295,11 @@ impl Engine {
                 "a parked caller's phone does not want its music back yet"
             );
             self.restoring.insert(leg, Restoring { call, attempts: attempts + 1, waits });
-            self.core.after(Timer::TakeUpAgain(leg), TAKE_UP_AGAIN);
+            self.core.after(Timer::TakeUpAgain(leg), *pause);
             return;
         }
         if result.is_err() {
-            self.restoring.insert(leg, Restoring { call: call.clone(), attempts: 1, waits: true });
+            self.restoring.insert(leg, Restoring { call: call.clone(), attempts: 0, waits: true });
         }
         if waits {
             if let (Ok(_), Some(facts)) = (result, self.leg_facts(leg)) {
@@ -348,7 +349,8 @@ impl Engine {
         } else if known.is_idle() {
             self.calls.play(&mut self.core, Origin::Restore, leg, playlist(call));
         } else {
-            self.core.after(Timer::TakeUpAgain(leg), TAKE_UP_AGAIN);
+            let [soon, ..] = TAKE_UP_AGAIN;
+            self.core.after(Timer::TakeUpAgain(leg), soon);
         }
     }
 
@@ -359,6 +361,21 @@ impl Engine {
             self.core.after(Timer::TakeUpAgain(leg), after);
         }
         waits
+    }
+
+    /// Somebody else takes up the calls in a pool's orbits from now on: the legs that were made here for that, and have nothing to
+    /// wait for any more.
+    pub(super) fn put_down_restoring(&mut self, pool: &str) -> Vec<LegId> {
+        let of_pool = |restoring: &Restoring| restoring.call.record.pool == pool;
+        let legs: Vec<LegId> = (self.restoring.iter())
+            .filter(|(_, restoring)| of_pool(restoring))
+            .map(|(leg, _)| *leg)
+            .collect();
+        for leg in &legs {
+            self.restoring.remove(leg);
+            self.core.timers.cancel(Timer::TakeUpAgain(*leg));
+        }
+        legs
     }
 
     /// A leg made from a record ended before its phone had answered.

@@ -456,6 +456,7 @@ impl Engine {
         self.ended.clear();
         let mut legs = self.recorded_legs(pool);
         legs.extend(self.orbits.put_down(self.core.now, pool));
+        legs.extend(self.put_down_restoring(pool));
         self.calls.put_down(&mut self.core, &legs);
         self.record_elsewhere(pool);
     }

@@ -16,7 +16,7 @@ use switchyard_host::admin::{RangeSpec, Request};
 use switchyard_host::pool::Ask;
 use switchyard_host::store::Operation;
 
-use crate::harness::{CallId, Moment, Strike, World, WorldOptions};
+use crate::harness::{CallId, Moment, OnRing, Strike, World, WorldOptions};
 
 const FAILBACK: Ask = Ask::Failback { disaster: false };
 

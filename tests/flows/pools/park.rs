@@ -89,6 +89,46 @@ fn a_pool_that_restarts_as_a_whole_loses_no_parked_call() {
     world.run_for(seconds(2));
 }
 
+/// The pool is back when its backup has just begun to take her up, and her time is over: at every moment until her parker answers.
+#[test]
+fn who_waits_while_a_pool_is_away_and_back_is_recalled_by_one_host_at_a_time() {
+    for (waits, rescue) in [("alice", true), ("erin", true), ("erin", false)] {
+        for moment in (0..60).step_by(4) {
+            let at = format!("{waits}, rescue {rescue}, {moment} ms");
+            let policy = if rescue { "parked_on_outage = 'rescue'" } else { "" };
+            let mut world = world(&format!("{policy} }}, call_park = {{ pickup_timeout = '10s'"));
+            let [waiting, bob] = world.phones_at([(waits, "fw1"), ("bob", "fw1")]);
+            let (w, b) = world.connect(waiting, bob);
+            assert!(park(&mut world, bob, b).starts_with("SIP/2.0 200"));
+            world.run_for(seconds(3));
+            world.kill(0);
+            let taken = world.told("seat.taken").len();
+            while world.told("seat.taken").len() == taken {
+                world.run_for(Duration::from_millis(1));
+            }
+            world.phones[bob].on_ring = OnRing::AnswerAfter(Duration::from_millis(20));
+            world.start_ladder();
+            world.run_for(Duration::from_millis(moment));
+            world.start(0);
+            for _ in 0..600 {
+                world.run_for(Duration::from_millis(5));
+                let phone = &world.phones[bob];
+                assert!(phone.ringing().chain(phone.live()).count() < 2, "{at}:\n{}", world.ladder());
+            }
+            let calls: Vec<CallId> = world.phones[bob].live().collect();
+            assert_eq!(calls.len(), 1, "{at}:\n{}", world.ladder());
+            assert_hold_works(&mut world, (bob, calls[0]), (waiting, w));
+            assert_hold_works(&mut world, (waiting, w), (bob, calls[0]));
+            world.run_for(seconds(15));
+            let east = pool(&mut world, "east");
+            assert_eq!((&east["served_by"], &east["parked"]), (&"fe1".into(), &0.into()), "{at}");
+            world.act(waiting, |phone| phone.hang_up(w));
+            world.run_for(seconds(2));
+            assert!(world.phones[bob].call(calls[0]).over, "{at}");
+        }
+    }
+}
+
 #[test]
 fn a_rescued_call_keeps_its_number_and_is_fetched_by_whoever_may() {
     let mut world = world("parked_on_outage = 'rescue'");
