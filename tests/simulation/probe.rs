@@ -8,7 +8,7 @@ use switchyard_host::pool::{Phase, PoolRecord};
 use switchyard_host::store::ROOT;
 use switchyard_host::store::keys::{pool_key, range_key};
 
-use crate::harness::{CallId, OnRing, StoreDoes, Weather, World};
+use crate::harness::{CallId, OnRing, Phone, StoreDoes, Weather, World};
 
 /// The pools, each the other's backup.
 pub const POOLS: [&str; 2] = ["east", "west"];
@@ -212,26 +212,10 @@ impl Probe {
 
     fn hang_up(&self, world: &mut World) {
         for phone in self.phones.into_iter().flatten() {
-            hang_up(world, phone);
+            world.act(phone, Phone::end_all);
         }
         world.run_for(Duration::from_secs(1));
     }
-}
-
-/// A phone ends, gives up and refuses all it has.
-pub fn hang_up(world: &mut World, phone: usize) {
-    world.act(phone, |phone| {
-        phone.answers.clear();
-        for id in phone.calling().collect::<Vec<_>>() {
-            phone.cancel(id);
-        }
-        for id in phone.ringing().collect::<Vec<_>>() {
-            phone.refuse(id, switchyard_host::sip::Status::BUSY_HERE);
-        }
-        for id in phone.live().collect::<Vec<_>>() {
-            phone.hang_up(id);
-        }
-    });
 }
 
 /// Dials, and returns the call if it is answered.

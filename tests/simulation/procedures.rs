@@ -9,7 +9,7 @@ use switchyard_host::pool::{Ask, Phase, Procedure};
 
 use super::invariants;
 use super::probe::{self, POOLS, Probe, record};
-use crate::harness::{CallId, Moment, OnRing, Strike, World, WorldOptions};
+use crate::harness::{CallId, Moment, OnRing, Phone, Strike, World, WorldOptions};
 
 const EAST: [&str; 2] = ["fe1", "fe2"];
 const WEST: [&str; 2] = ["fw1", "fw2"];
@@ -415,7 +415,7 @@ impl Stage {
         self.world.heal();
         for _ in 0..3 {
             for phone in 0..self.world.phones.len() {
-                probe::hang_up(&mut self.world, phone);
+                self.world.act(phone, Phone::end_all);
             }
             self.world.run_for(Duration::from_secs(5));
         }

@@ -240,16 +240,7 @@ impl Run {
         for _ in 0..20 {
             for phone in 0..self.world.phones.len() {
                 self.world.act(phone, |phone| {
-                    phone.answers.clear();
-                    for id in phone.calling().collect::<Vec<_>>() {
-                        phone.cancel(id);
-                    }
-                    for id in phone.ringing().collect::<Vec<_>>() {
-                        phone.refuse(id, switchyard_host::sip::Status::BUSY_HERE);
-                    }
-                    for id in phone.live().collect::<Vec<_>>() {
-                        phone.hang_up(id);
-                    }
+                    phone.end_all();
                     for watch in 0..phone.watches.len() {
                         if phone.watches[watch].is_live() {
                             phone.watch_again(watch, 0);

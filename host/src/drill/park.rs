@@ -72,15 +72,7 @@ pub async fn park(
         .await;
     office.observe(step("no music"), "the music has stopped", silence(alice)).await;
     if let Some(call) = fetched {
-        office
-            .observe(step("hang up"), "the caller is told", async {
-                carol.hang_up(call);
-                match alice.hung_up(ours).await {
-                    Some(_) => Seen::good("told"),
-                    None => Seen::bad("the caller's call goes on"),
-                }
-            })
-            .await;
+        office.observe(step("hang up"), "the caller is told", ends((carol, call), (alice, ours))).await;
     }
     office
         .observe(step("too late"), "who comes late is told who was faster (486)", refused(carol, &orbit, 486))
@@ -142,6 +134,18 @@ pub(super) async fn talk(
     let ours = caller.call(&callee.name).await.map_err(|why| why.to_string())?;
     let theirs = callee.talks().await.ok_or("the callee never had the call")?;
     Ok((ours, theirs))
+}
+
+/// One hangs up, and the other is told.
+pub(super) async fn ends(
+    (one, its): (&Person, super::phone::CallId),
+    (other, their): (&Person, super::phone::CallId),
+) -> Seen {
+    one.hang_up(its);
+    match other.hung_up(their).await {
+        Some(_) => Seen::good("told"),
+        None => Seen::bad("the caller's call goes on"),
+    }
 }
 
 /// A call is up on both sides, and what one does with it reaches the other.

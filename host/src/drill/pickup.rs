@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use super::office::{GROUPS, Office, Person};
-use super::park::{holds, refused, registers};
+use super::park::{ends, holds, refused, registers};
 use super::phone::State;
 use super::report::Seen;
 use crate::cli::Failure;
@@ -58,15 +58,7 @@ pub async fn pickup(
     if let Some(call) = taken {
         let hold = holds((carol, call), (alice, ours));
         office.observe(step("hold"), "hold and resume reach the caller", hold).await;
-        office
-            .observe(step("hang up"), "the caller is told", async {
-                carol.hang_up(call);
-                match alice.hung_up(ours).await {
-                    Some(_) => Seen::good("told"),
-                    None => Seen::bad("the caller's call goes on"),
-                }
-            })
-            .await;
+        office.observe(step("hang up"), "the caller is told", ends((carol, call), (alice, ours))).await;
     }
     let (ours, theirs) = ring(office, alice, bob).await;
     if let Some(theirs) = theirs {

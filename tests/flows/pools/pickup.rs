@@ -65,11 +65,7 @@ fn what_rang_before_a_phase_changed_stays_unpickable() {
     world.act(erin, |phone| phone.cancel(early));
     world.run_for(seconds(2));
     // The range went by itself: what rings now is picked up at once (RES-22).
-    let waiting = ring(&mut world, erin);
-    let picked = dial(&mut world, frank, "*101");
-    assert!(world.phones[frank].call(picked).up, "{:?}", world.phones[frank].call(picked).warning);
-    world.act(erin, |phone| phone.hang_up(waiting));
-    world.run_for(seconds(2));
+    assert_picks_up(&mut world, erin, frank);
     let waiting = ring(&mut world, erin);
     start_east(&mut world);
     move_east(&mut world, FAILBACK);
@@ -84,10 +80,15 @@ fn what_rang_before_a_phase_changed_stays_unpickable() {
     assert!(world.phones[erin].call(waiting).up);
     world.act(erin, |phone| phone.hang_up(waiting));
     world.run_for(seconds(2));
-    let waiting = ring(&mut world, erin);
-    let picked = dial(&mut world, frank, "*101");
-    assert!(world.phones[frank].call(picked).up, "{:?}", world.phones[frank].call(picked).warning);
-    world.act(erin, |phone| phone.hang_up(waiting));
+    assert_picks_up(&mut world, erin, frank);
+}
+
+/// What rings now is picked up in its group; and the call ends.
+fn assert_picks_up(world: &mut World, caller: usize, picker: usize) {
+    let waiting = ring(world, caller);
+    let picked = dial(world, picker, "*101");
+    assert!(world.phones[picker].call(picked).up, "{:?}", world.phones[picker].call(picked).warning);
+    world.act(caller, |phone| phone.hang_up(waiting));
     world.run_for(seconds(2));
 }
 

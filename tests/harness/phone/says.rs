@@ -104,6 +104,20 @@ impl Phone {
         self.calls[id.0].over = true;
     }
 
+    /// Wants nothing to do with anybody any more: gives up what it calls, refuses what rings, hangs up what is up.
+    pub fn end_all(&mut self) {
+        self.answers.clear();
+        for id in self.calling().collect::<Vec<_>>() {
+            self.cancel(id);
+        }
+        for id in self.ringing().collect::<Vec<_>>() {
+            self.refuse(id, Status::BUSY_HERE);
+        }
+        for id in self.live().collect::<Vec<_>>() {
+            self.hang_up(id);
+        }
+    }
+
     pub fn hang_up(&mut self, id: CallId) {
         let Some(dialog) = self.calls[id.0].dialog.as_mut() else { return };
         let draft = dialog.request(Method::Bye);
