@@ -16,13 +16,12 @@ use crate::time::{Instant, Now};
 /// Ranges or users moved in one transaction; the pools' own records, epochs and conditions need room too.
 pub(super) const MOVED_MAX: usize = 80;
 
-/// Begins the note of a step that ends parked calls, while it does and when it has.
-const ENDED: &str = "ended with BYE: ";
-
 /// What to note of the current step.
 enum Stand {
     /// It has begun and goes on: what it waits for.
     Waits(String),
+    /// It ends so many parked calls, and waits until they are.
+    Ends(usize),
     /// It is over: what it did.
     Done(String),
     /// These ranges are written with it; `true`: those were the last.
@@ -69,6 +68,12 @@ impl Pools {
         match stand {
             // Begun is noted once, what it waits for as it changes; a step's time is when it began.
             Stand::Waits(note) if step.state == StepState::Running && step.note == note => return None,
+            Stand::Ends(count) if step.count == count => return None,
+            Stand::Ends(count) => {
+                let began = if step.state == StepState::Running { step.at } else { now.utc };
+                journal.set(step.name, StepState::Running, began, ended(count));
+                journal.count(step.name, count);
+            }
             Stand::Waits(note) => {
                 let began = if step.state == StepState::Running { step.at } else { now.utc };
                 journal.set(step.name, StepState::Running, began, note);
@@ -92,11 +97,10 @@ impl Pools {
                 moved = ranges;
             }
             Stand::Rehomes(users, left) => {
-                let before: usize =
-                    step.note.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
-                let note = format!("{} users", before + users.len());
+                let count = step.count + users.len();
                 let state = if left == 0 { StepState::Done } else { StepState::Running };
-                journal.set(step.name, state, now.utc, note);
+                journal.set(step.name, state, now.utc, format!("{count} users"));
+                journal.count(step.name, count);
                 rehomed = users;
             }
             Stand::Done(note) => {
@@ -131,10 +135,11 @@ impl Pools {
     fn deal_with_parked(&self, now: Now, pool: &str, step: &Step, journal: &Journal, terms: Terms) -> Stand {
         let left = self.parked(pool);
         let running = step.state == StepState::Running;
-        let ending = running && step.note.starts_with(ENDED);
         if left == 0 {
-            let note = if ending { step.note.clone() } else { "no call waits in an orbit".to_owned() };
-            return Stand::Done(note);
+            return Stand::Done(match step.count {
+                0 => "no call waits in an orbit".to_owned(),
+                count => ended(count),
+            });
         }
         let calls = counted(left, "parked call");
         let replaced = journal.procedure == Procedure::Reassign;
@@ -153,7 +158,7 @@ impl Pools {
         if terms.rescue {
             return Stand::Done(format!("{calls}: taken up by whoever takes the seat"));
         }
-        Stand::Waits(if ending { step.note.clone() } else { format!("{ENDED}{calls}") })
+        Stand::Ends(if step.count > 0 { step.count } else { left })
     }
 
     /// When a planned failover stops waiting for parked calls to end by themselves.
@@ -275,6 +280,11 @@ impl Pools {
         let ranges = record.moved.iter().filter_map(|name| self.ranges.get(name)).map(|(range, _)| range);
         ranges.filter(|range| Some(&range.pool) == record.backup.as_ref())
     }
+}
+
+/// What became of so many parked calls.
+fn ended(count: usize) -> String {
+    format!("ended with BYE: {}", counted(count, "parked call"))
 }
 
 /// What ranges are called.

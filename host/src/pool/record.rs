@@ -161,6 +161,14 @@ pub struct Step {
     /// What it waits for, or what it did, in words.
     #[serde(default)]
     pub note: String,
+    /// How many parked calls it ends, or users it has moved.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The procedure that runs, or the last one.
@@ -189,8 +197,13 @@ pub struct Journal {
 impl Journal {
     /// A procedure of which nothing is done.
     pub fn new(procedure: Procedure, planned: bool, asked_by: &str, runner: &str, now: Utc) -> Self {
-        let pending =
-            |name: &StepName| Step { name: *name, state: StepState::Pending, at: now, note: String::new() };
+        let pending = |name: &StepName| Step {
+            name: *name,
+            state: StepState::Pending,
+            at: now,
+            note: String::new(),
+            count: 0,
+        };
         Journal {
             procedure,
             planned,
@@ -221,7 +234,14 @@ impl Journal {
     /// Notes how far a step is.
     pub fn set(&mut self, name: StepName, state: StepState, now: Utc, note: impl Into<String>) {
         if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            *step = Step { name, state, at: now, note: note.into() };
+            *step = Step { name, state, at: now, note: note.into(), count: step.count };
+        }
+    }
+
+    /// Notes how many calls or users a step is about.
+    pub fn count(&mut self, name: StepName, count: usize) {
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
+            step.count = count;
         }
     }
 }
