@@ -9,6 +9,7 @@ use switchyard_sdk::types::{FlowId, LegId, Party};
 use super::OpId;
 use super::branch::{Candidate, Headers};
 use super::negotiation::Negotiation;
+use super::restore::LegFacts;
 use super::session_timer::SessionTimer;
 use crate::media::StreamId;
 use crate::net::{Flow, Protocol};
@@ -270,6 +271,8 @@ pub struct Leg {
     /// What its phone was last told of its peer may be something else than stands here: another host, or another life of this
     /// one, has told it. Until it is told again.
     pub in_doubt: bool,
+    /// How it was at last at a host that has lost the seat of its pool, until it is told again.
+    pub correction: Option<Box<LegFacts>>,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -333,6 +336,7 @@ impl Leg {
             unheard: false,
             stranded: false,
             in_doubt: false,
+            correction: None,
             silent_probes: 0,
             contact,
             last_ack: None,

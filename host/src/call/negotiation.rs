@@ -392,6 +392,12 @@ impl Negotiation {
         self.version += VERSION_JUMP;
     }
 
+    /// Whether nothing is under way in either, and both have agreed on the same.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let stable = self.is_stable() && other.is_stable();
+        stable && self.local == other.local && self.remote == other.remote
+    }
+
     /// What another host had of this leg at last, in the place of `before`, which was made from an older record: what is said next is
     /// new to the phone, whoever of the two has said more.
     pub fn following(mut self, before: &Self) -> Self {

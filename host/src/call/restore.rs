@@ -154,29 +154,41 @@ impl Calls {
         }
     }
 
-    /// A host that has lost the seat of this leg's pool had it like that at last, and its record did not. What its phone has said
-    /// here since counts more.
-    pub fn correct(&mut self, cx: &Core, facts: LegFacts) -> Option<LegId> {
+    /// A host that has lost the seat of this leg's pool had it like that at last, and its record perhaps did not. The leg, if its
+    /// phone was told something else there than stands here.
+    pub fn correct(&mut self, facts: LegFacts) -> Option<LegId> {
         let id = *self.dialogs.get(&facts.dialog())?;
         let leg = self.legs.get_mut(&id).filter(|leg| leg.state == State::Confirmed)?;
-        if leg.is_idle() && leg.dialog.remote_cseq <= facts.dialog.remote_cseq {
+        if leg.negotiation.agrees_with(&facts.negotiation) {
+            return None;
+        }
+        leg.in_doubt = true;
+        leg.correction = Some(Box::new(facts));
+        Some(id)
+    }
+
+    /// Goes on from how the leg was there, unless its phone has said something here since.
+    pub(super) fn apply_correction(&mut self, cx: &Core, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(facts) = leg.correction.take() else { return };
+        if leg.dialog.remote_cseq <= facts.dialog.remote_cseq {
             leg.negotiation = facts.negotiation.following(&leg.negotiation);
             leg.held_at = facts.holds.then_some(cx.now.instant);
         }
-        leg.in_doubt = true;
-        Some(id)
     }
 
     /// What the phone of a leg and that of its peer know of each other is in doubt: both are told again, now and, if that comes to
     /// nothing, when one of them is heard.
     pub fn tell_again(&mut self, cx: &mut Core, id: LegId) {
-        let peer = self.peer_of(id);
-        for leg in [Some(id), peer].into_iter().flatten() {
+        let both = [Some(id), self.peer_of(id)];
+        let mut corrected = false;
+        for leg in both.into_iter().flatten() {
             if let Some(leg) = self.legs.get_mut(&leg) {
                 leg.in_doubt = true;
+                corrected |= leg.correction.is_some();
             }
         }
-        if ![Some(id), peer].into_iter().flatten().any(|leg| self.is_being_mended(leg)) {
+        if !both.into_iter().flatten().any(|leg| self.is_to_be_mended(leg, corrected)) {
             self.mend(cx, id);
         }
     }

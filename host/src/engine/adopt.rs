@@ -47,12 +47,17 @@ impl Engine {
                 adopted.extend(self.adopt(key, record));
             }
         }
+        let corrected = match whose {
+            Whose::Pool(pool) => self.correct_calls(pool),
+            Whose::All | Whose::Host => Vec::new(),
+        };
         let pause = pause_between(adopted.len() * 2);
         let mut at = FIRST_ASKED;
         for (legs, unsettled) in adopted {
             self.calls.reunite(&mut self.core, legs, unsettled, [at, at + pause]);
             at += pause * 2;
         }
+        self.tell_again(&corrected);
     }
 
     /// Makes the legs of one record. Two that are to be joined, and whether something was under way on them.

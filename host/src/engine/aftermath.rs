@@ -10,7 +10,6 @@ use switchyard_sdk::types::LegId;
 
 use super::Engine;
 use super::elsewhere::in_parts;
-use crate::call::LegFacts;
 use crate::cluster::Frame;
 use crate::net::{Flow, HostName};
 use crate::sip::{Message, Method};
@@ -59,24 +58,28 @@ impl Engine {
 
     /// Another host tells of calls that were changed there. It may be ahead of the seat.
     pub(super) fn calls_changed(&mut self, pool: &str, legs: Vec<Value>) {
-        if !self.serves(pool) {
-            if let Some(cluster) = &mut self.cluster {
-                let early = cluster.changed_elsewhere.entry(pool.to_owned()).or_default();
-                early.extend(legs);
-                early.truncate(CHANGED_MAX);
-            }
-            return;
-        }
-        let legs = legs.into_iter().filter_map(|facts| serde_json::from_value::<LegFacts>(facts).ok());
-        let corrected: Vec<LegId> = legs.filter_map(|facts| self.calls.correct(&self.core, facts)).collect();
-        for leg in corrected {
-            self.calls.tell_again(&mut self.core, leg);
+        let served = self.serves(pool);
+        let Some(cluster) = &mut self.cluster else { return };
+        let changed = cluster.changed_elsewhere.entry(pool.to_owned()).or_default();
+        changed.extend(legs);
+        changed.truncate(CHANGED_MAX);
+        if served {
+            let corrected = self.correct_calls(pool);
+            self.tell_again(&corrected);
         }
     }
 
-    /// The same, as far as it was told before this host served the pool.
-    pub(super) fn correct_calls(&mut self, pool: &str) {
-        let early = self.cluster.as_mut().and_then(|cluster| cluster.changed_elsewhere.remove(pool));
-        self.calls_changed(pool, early.unwrap_or_default());
+    /// Of the calls here, those that another host has told of.
+    pub(super) fn correct_calls(&mut self, pool: &str) -> Vec<LegId> {
+        let changed = self.cluster.as_mut().and_then(|cluster| cluster.changed_elsewhere.remove(pool));
+        let facts = changed.into_iter().flatten().filter_map(|facts| serde_json::from_value(facts).ok());
+        facts.filter_map(|facts| self.calls.correct(facts)).collect()
+    }
+
+    /// The phones of these legs are told whom they talk to.
+    pub(super) fn tell_again(&mut self, legs: &[LegId]) {
+        for leg in legs {
+            self.calls.tell_again(&mut self.core, *leg);
+        }
     }
 }

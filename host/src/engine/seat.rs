@@ -434,7 +434,6 @@ impl Engine {
         }
         self.deal_with_parked(pool, snapshot);
         self.adopt_calls(snapshot, Whose::Pool(pool));
-        self.correct_calls(pool);
         self.protect_all();
         let (directory, orbits) = (&self.directory, &self.orbits);
         let mine = |resource: &Resource, watcher: &str| {

@@ -11,6 +11,7 @@ mod strangers;
 use std::time::Duration;
 
 use expect_test::expect;
+use switchyard_host::engine::Input;
 
 use crate::harness::{World, WorldOptions};
 
@@ -107,4 +108,49 @@ fn phones_at_another_host_than_the_one_that_serves_them_notice_nothing() {
     assert!(world.phones[alice].call(a).over);
     world.run_for(second() * 40);
     assert_quiet(&world);
+}
+
+#[test]
+fn a_resume_just_before_the_seat_moves_is_known_to_the_next_holder() {
+    for pause in [35, 50, 500] {
+        let mut world = one_pool();
+        let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+        let (a, b) = world.connect(alice, bob);
+        world.run_for(second() * 4);
+        // A call is recorded once a second, and otherwise as being changed.
+        world.act(alice, |phone| phone.reinvite(a, "sendonly"));
+        world.run_for(Duration::from_millis(300));
+        world.act(alice, |phone| phone.reinvite(a, "sendrecv"));
+        world.run_for(Duration::from_millis(pause));
+        world.gets(0, Input::Drain);
+        world.run_for(second() * 20);
+        assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves");
+        for (phone, call) in [(alice, a), (bob, b)] {
+            let call = world.phones[phone].call(call);
+            let heard = call.heard.as_ref().unwrap();
+            assert!(call.up && heard.contains("sendrecv"), "after {pause} ms: {heard}");
+        }
+    }
+}
+
+#[test]
+fn phones_are_told_nothing_when_a_seat_moves_and_their_calls_are_as_recorded() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    let (_, b) = world.connect(alice, bob);
+    world.run_for(second() * 4);
+    // The ACK comes after the record, and changes nothing.
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(Duration::from_millis(300));
+    world.start_ladder();
+    world.gets(0, Input::Drain);
+    world.run_for(second() * 20);
+    expect![[r#"
+        +0.503  fe1   -> alice  UPDATE
+        +0.513  alice -> fe1    200 OK
+        +0.703  fe1   -> bob    INVITE (sdp recvonly)
+        +0.713  bob   -> fe1    200 OK (sdp)
+        +0.725  fe1   -> bob    ACK
+    "#]]
+    .assert_eq(&world.ladder());
 }

@@ -256,6 +256,9 @@ impl Calls {
             return;
         }
         for leg in legs.into_iter().flatten() {
+            if operation.origin == Origin::Mend {
+                self.apply_correction(cx, leg);
+            }
             if let Some(leg) = self.legs.get_mut(&leg) {
                 leg.busy = Some(operation.id);
             }

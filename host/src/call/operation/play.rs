@@ -69,10 +69,10 @@ impl Calls {
         matches!(operation.kind, Kind::Play { stage: PlayStage::Opening, .. }).then_some(operation.id)
     }
 
-    /// Whether the leg is being given back what it should hear, or soon.
-    pub(in crate::call) fn is_being_mended(&self, id: LegId) -> bool {
-        let mut operations = self.operations.values().chain(&self.queue);
-        operations.any(|operation| operation.origin == Origin::Mend && operation.is_on(id))
+    /// Whether the leg is going to be given back what it should hear; or just being given it, unless that is `outdated`.
+    pub(in crate::call) fn is_to_be_mended(&self, id: LegId, outdated: bool) -> bool {
+        let mends = |operation: &Operation| operation.origin == Origin::Mend && operation.is_on(id);
+        self.queue.iter().any(mends) || !outdated && self.operations.values().any(mends)
     }
 
     /// Gives a leg back what it should hear: its session was changed for a peer it did not get.
