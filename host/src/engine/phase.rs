@@ -5,8 +5,11 @@ use serde_json::json;
 use super::Engine;
 use super::record::StoreOwner;
 use super::timers::Timer;
-use crate::pool::{Changed, Journal, Phase, Proposal, StepState};
+use crate::pool::{Changed, Journal, Phase, PoolRecord, Proposal, StepState};
 use crate::store::{Change, Outcome, StoreError};
+
+/// Who is behind a change that follows from which hosts are heard.
+const BY_DETECTION: &str = "detection";
 
 impl Engine {
     /// Writes what there is to write about pools, and wakes up for the rest.
@@ -103,10 +106,19 @@ impl Engine {
                 Phase::Resilient | Phase::FailingOver | Phase::FailingBack => Some(35110),
                 Phase::Active | Phase::FailedOver => None,
             };
-            let detail = json!({ "pool": after.name, "from": before.phase, "to": after.phase, "backup": after.backup });
+            let by = begun_by(before, after);
+            let detail = json!({ "pool": after.name, "from": before.phase, "to": after.phase, "backup": after.backup, "by": by });
             self.core.event("pool.phase", code, None, detail);
         }
     }
+}
+
+/// Whose doing a change of phase is: who asked for the procedure, the policy among them; or nobody's, but that hosts are silent, or
+/// heard again.
+fn begun_by<'a>(before: &PoolRecord, after: &'a PoolRecord) -> &'a str {
+    // A procedure changes both at once; what is detected leaves the journal of the last one alone.
+    let journal = after.journal.as_ref().filter(|journal| before.journal.as_ref() != Some(*journal));
+    journal.map_or(BY_DETECTION, |journal| &journal.asked_by)
 }
 
 /// A step, its state and what is noted of it.

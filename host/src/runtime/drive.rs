@@ -24,6 +24,7 @@ use crate::admin::{Events, Question, Refused};
 use crate::engine::{AdminId, Engine, Event, Input, Output, QueryId, StoreId};
 use crate::media;
 use crate::net::{Flow, Protocol};
+use crate::pool::Phase;
 use crate::repeats;
 use crate::store::StoreError;
 use crate::time::{Instant, Now};
@@ -381,12 +382,17 @@ fn log(event: &Event) {
     let Event { what, code, call_id, detail, .. } = event;
     let call_id = call_id.as_deref();
     let detail = (!detail.is_null()).then(|| tracing::field::display(detail));
-    // What somebody should look at; a refused park is daily life, a refused policy is not.
-    if what.ends_with(".failed") || *what == "policy.refused" {
+    if is_alarming(event) {
         tracing::warn!(target: "switchyard::event", code, call_id, detail, "{what}");
     } else {
         tracing::info!(target: "switchyard::event", code, call_id, detail, "{what}");
     }
+}
+
+/// What somebody should look at: a refused park is daily life, a refused policy is not, nor is a pool that is out or lost.
+fn is_alarming(Event { what, detail, .. }: &Event) -> bool {
+    let lost = [Phase::Outage, Phase::Resilient].iter().any(|phase| detail["to"] == phase.word());
+    what.ends_with(".failed") || *what == "policy.refused" || *what == "pool.phase" && lost
 }
 
 #[cfg(test)]

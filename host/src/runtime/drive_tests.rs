@@ -209,3 +209,14 @@ async fn told_to_stop_the_loop_ends_and_what_came_before_is_answered() {
     timeout(Duration::from_secs(20), world.running).await.expect("still running").unwrap();
     assert_eq!(world.admin.ask(Request::Calls).await.unwrap_err().status, 503);
 }
+
+#[test]
+fn a_pool_that_is_out_or_lost_is_something_to_look_at() {
+    let is_alarming = |what, detail| {
+        is_alarming(&Event { at: crate::time::Utc(0), what, code: None, call_id: None, detail })
+    };
+    let phase = |to: Phase| is_alarming("pool.phase", serde_json::json!({ "pool": "east", "to": to }));
+    assert_eq!(Phase::ALL.map(phase), [false, true, true, false, false, false]);
+    assert!(is_alarming("seat.failed", serde_json::Value::Null));
+    assert!(!is_alarming("seat.left", serde_json::json!({ "to": "resilient" })), "a host may be called that");
+}

@@ -128,6 +128,40 @@ fn parked_calls_that_nobody_fetches_are_ended_when_the_drain_time_is_over() {
     assert_eq!(phase(&mut world), "failed_over", "{:#}", pool(&mut world, "east"));
 }
 
+/// The log and the events of every host that knows of it.
+#[test]
+fn a_change_of_phase_is_told_with_whoever_is_behind_it() {
+    let told = |world: &World| -> Vec<String> {
+        let mut told: Vec<String> = (world.told("pool.phase").iter())
+            .map(|event| {
+                format!(
+                    "{} by {}",
+                    event.detail["to"].as_str().unwrap(),
+                    event.detail["by"].as_str().unwrap()
+                )
+            })
+            .collect();
+        told.dedup();
+        told
+    };
+    let mut by_hand = world("");
+    lose_east_for_good(&mut by_hand);
+    move_east(&mut by_hand, Ask::Failover);
+    start_east(&mut by_hand);
+    move_east(&mut by_hand, FAILBACK);
+    lose_east(&mut by_hand);
+    let hands = ["failing_over by ana", "failed_over by ana", "failing_back by ana", "active by ana"];
+    let detected = ["outage by detection", "resilient by detection"];
+    assert_eq!(told(&by_hand), [&detected[..], &hands[..], &detected[..1]].concat());
+    let mut by_policy = world("failover = 'automatic'");
+    lose_east(&mut by_policy);
+    by_policy.run_for(seconds(303));
+    assert_eq!(
+        told(&by_policy),
+        [&detected[..], &["failing_over by policy", "failed_over by policy"]].concat()
+    );
+}
+
 #[test]
 fn refusals_say_why_and_a_dry_run_changes_nothing() {
     let mut world = world("");
