@@ -18,6 +18,9 @@ use crate::store::{Snapshot, StoreError};
 /// What a phone is told whose call waited in an orbit of a lost pool: temporary failure (ITU-T Q.850).
 const LOST: &str = "Q.850;cause=41;text=\"Temporary failure\"";
 
+/// What is left where a call cannot be picked up.
+const ANSWERED_BY_CALLEE: &str = "It can be answered where it rings";
+
 impl Engine {
     /// The phase of a pool; on a host alone all are active.
     fn phase_of(&self, pool: &str) -> Phase {
@@ -45,12 +48,27 @@ impl Engine {
             return None;
         }
         let since = self.core.now.utc.saturating_since(record.since).as_secs();
-        let text = format!("pool {pool} has been out of service for {since} s");
+        let text = format!(
+            "pool {pool} has been out of service for {since} s: calls that are up go on; new ones are possible when it is back, or when \
+             its backup takes over"
+        );
         Some(Refusal::new(Code::POOL_OUT, text))
     }
 
-    /// Why a user may not do this now: the pool it belongs to is being moved, and the policy says so.
+    /// Why a user may not do this now, and what it can do instead: the pool it belongs to is being moved, and the policy says so.
     pub(super) fn bars(&mut self, action: &str, user: &Party) -> Option<Refusal> {
+        let why = self.barred(action, user)?;
+        let (what, instead) = match action {
+            "park" => ("park calls", "Hold the call, or transfer it"),
+            "retrieve" => ("fetch parked calls", "Try again in a few minutes"),
+            _ => ("pick up calls", ANSWERED_BY_CALLEE),
+        };
+        let text = format!("{} cannot {what} now: {why}. {instead}", user.label());
+        Some(Refusal::new(Code::RESILIENCY, text))
+    }
+
+    /// Why, in words for whoever has a phone.
+    fn barred(&mut self, action: &str, user: &Party) -> Option<String> {
         let pool = self.cluster.as_ref()?.pools.heir(user.pool.as_deref()?).to_owned();
         let phase = self.phase_of(&pool);
         if !phase.is_resiliency() {
@@ -62,11 +80,7 @@ impl Engine {
         let hook = format!("resiliency.allowed.{phase}.{action}");
         let question = json!([who, { "action": action, "phase": phase }]);
         let decision = self.policies.borrow_mut().decide(self.core.now, &pool, &hook, &question);
-        if decision.allowed {
-            return None;
-        }
-        let why = decision.reason.unwrap_or_else(|| format!("pool {pool} is {phase}"));
-        Some(Refusal::new(Code::RESILIENCY, format!("{}: no {action} for {} now", why, user.label())))
+        (!decision.allowed).then(|| decision.reason.unwrap_or_else(|| standing(&pool, phase)))
     }
 
     /// Why a call cannot be parked now: because of its parker, or of the orbit that was named.
@@ -90,7 +104,11 @@ impl Engine {
         let number = number?;
         let phase = self.phase_of(pool);
         (phase != Phase::Active).then(|| {
-            Refusal::new(Code::POOL_OUT, format!("{number} belongs to pool {pool}, which is {phase}"))
+            let why = standing(pool, phase);
+            Refusal::new(
+                Code::POOL_OUT,
+                format!("{number} cannot be used now: {why}. Park without naming a number"),
+            )
         })
     }
 
@@ -106,18 +124,19 @@ impl Engine {
             WaitState::Held => None,
         };
         let callee = call?.callee;
-        if let Some(refusal) = self.bars("pickup", &callee) {
-            return Some(refusal);
+        if let Some(why) = self.barred("pickup", &callee) {
+            let text =
+                format!("calls for {} cannot be picked up now: {why}. {ANSWERED_BY_CALLEE}", callee.label());
+            return Some(Refusal::new(Code::RESILIENCY, text));
         }
         let number = take.group.as_deref()?;
         let range = self.orbits.ranges().find(number)?;
         let serving = self.cluster.as_ref()?.pools.serving(callee.pool.as_deref()?);
         (range.pool() != serving).then(|| {
+            let (callee, name, pool) = (callee.label(), range.name(), range.pool());
             let text = format!(
-                "range {} is of pool {}, and {serving} serves {}",
-                range.name(),
-                range.pool(),
-                callee.label()
+                "calls for {callee} cannot be picked up in {number} now: its range {name} is with pool {pool}, and pool {serving} has \
+                 {callee}. {ANSWERED_BY_CALLEE}"
             );
             Refusal::new(Code::RESILIENCY, text)
         })
@@ -215,5 +234,19 @@ impl Engine {
         self.orbits.release(self.core.now, number, Outcome::Released);
         let detail = json!({ "number": number, "pool": pool, "reason": "parked_on_outage = disconnect" });
         self.core.event("park.disconnected", Some(35111), None, detail);
+    }
+}
+
+/// How a pool that is not at home stands, for those who hear of it from their phone. The last word is for who looks after pools.
+fn standing(pool: &str, phase: Phase) -> String {
+    match phase {
+        Phase::Outage => format!("the servers of pool {pool} are down ({phase})"),
+        Phase::Resilient => {
+            format!("the servers of pool {pool} are down, and others stand in for them ({phase})")
+        }
+        Phase::FailingOver => format!("the users of pool {pool} are being moved to other servers ({phase})"),
+        Phase::FailingBack => format!("the users of pool {pool} are being moved home ({phase})"),
+        Phase::FailedOver => format!("the users of pool {pool} are with other servers ({phase})"),
+        Phase::Active => format!("pool {pool} is {phase}"),
     }
 }

@@ -14,6 +14,8 @@ fn a_talking_call_stays_up_through_everything_and_can_be_parked_when_service_is_
     assert_hold_works(&mut world, (alice, a), (bob, b));
     let refused = park(&mut world, bob, b);
     assert!(refused.starts_with("SIP/2.0 480") && refused.contains("35110"), "{refused}");
+    let text = "Bob cannot park calls now: the servers of pool east are down (outage). Hold the call, or transfer it";
+    assert!(refused.contains(text), "{refused}");
     // Nobody serves users of the east: who wants to call, or to be called, or to register, is told so (RES-18).
     let c = dial(&mut world, carol, "2001");
     assert_refused(&world, carol, c, 503, "35111");
@@ -29,6 +31,8 @@ fn a_talking_call_stays_up_through_everything_and_can_be_parked_when_service_is_
     assert_hold_works(&mut world, (bob, b), (alice, a));
     let refused = park(&mut world, bob, b);
     assert!(refused.starts_with("SIP/2.0 480") && refused.contains("35110"), "{refused}");
+    let text = "Bob cannot park calls now: the servers of pool east are down, and others stand in for them (resilient). Hold";
+    assert!(refused.contains(text), "{refused}");
     // Failed over: he parks in the backup's orbits (RES-20), and she is fetched from there.
     move_east(&mut world, Ask::Failover);
     assert!(!world.phones[alice].call(a).over && !world.phones[bob].call(b).over);
@@ -191,6 +195,7 @@ fn users_of_the_backup_notice_nothing() {
     world.run_for(seconds(2));
     let refused = told(&world, frank, f);
     assert!(refused.starts_with("SIP/2.0 503") && refused.contains("35111"), "{refused}");
+    assert!(refused.contains("7001 cannot be used now: the servers of pool east are down"), "{refused}");
     world.act(erin, |phone| phone.hang_up(e));
     move_east(&mut world, Ask::Failover);
     parks(&mut world);

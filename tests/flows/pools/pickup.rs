@@ -19,9 +19,13 @@ fn a_call_is_picked_up_only_out_of_resiliency_and_where_its_range_is_served() {
     lose_east_for_good(&mut world);
     // Resilient: neither he who is fine nor she who is not takes it; his phone rings on, and he may answer.
     let waiting = ring(&mut world, erin);
-    for picker in [frank, carol] {
+    let why = "now: the servers of pool east are down, and others stand in for them (resilient). It can be answered where it rings";
+    for (picker, what) in
+        [(frank, "calls for Bob cannot be picked up"), (carol, "Carol cannot pick up calls")]
+    {
         let refused = dial(&mut world, picker, "*101");
         assert_refused(&world, picker, refused, 480, "35110");
+        assert_refused(&world, picker, refused, 480, &format!("{what} {why}"));
     }
     move_east(&mut world, Ask::Failover);
     let refused = dial(&mut world, frank, "*101");
@@ -32,6 +36,13 @@ fn a_call_is_picked_up_only_out_of_resiliency_and_where_its_range_is_served() {
     let waiting = ring(&mut world, erin);
     let refused = dial(&mut world, frank, "*101");
     assert_refused(&world, frank, refused, 480, "35110");
+    assert_refused(
+        &world,
+        frank,
+        refused,
+        480,
+        "in *101 now: its range east-groups is with pool east, and pool west has Bob. It",
+    );
     give_groups_to(&mut world, "west");
     let picked = dial(&mut world, carol, "*101");
     assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
