@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::etcd::{Etcd, certificates};
 use super::host::{Host, SWITCHYARD, put_plugins};
 use super::ports::free_port;
@@ -159,6 +161,36 @@ fn linked_hosts_serve_each_others_phones() {
     for host in [&east, &west] {
         host.is_quiet();
     }
+}
+
+/// The lease is kept all the while, so nobody is fenced.
+#[test]
+fn a_host_is_not_ready_while_its_store_has_no_room() {
+    let etcd = Etcd::start_small(4 << 20);
+    let host = Host::start_on_etcd("fe1", &etcd.endpoints());
+    let line = Line::register(&host, "alice");
+    // Base64, as etcd wants it, for "rubbish".
+    let rubbish = "cnViYmlzaA==";
+    let put = json!({ "key": rubbish, "value": "A".repeat(1 << 20) });
+    let filled = (0..20).any(|_| etcd.ask("kv/put", &put).is_err());
+    assert!(filled, "there is room for ever");
+    wait_for("a host that says so", || (host.readyz() == (503, "store_full".into())).then_some(()));
+    let refused = host.cli(&["user", "set", "alice", "--display", "Alice"]);
+    assert!(refused.code == Some(1) && refused.err.contains("space exceeded"), "{refused:?}");
+    let armed =
+        etcd.ask("maintenance/alarm", &json!({ "action": "GET" })).unwrap()["alarms"][0]["memberID"].take();
+    let newest = etcd.ask("kv/range", &json!({ "key": rubbish })).unwrap()["header"]["revision"].take();
+    for (path, body) in [
+        ("kv/deleterange", json!({ "key": rubbish })),
+        ("kv/compaction", json!({ "revision": newest, "physical": true })),
+        ("maintenance/defragment", json!({})),
+        ("maintenance/alarm", json!({ "action": "DEACTIVATE", "memberID": armed, "alarm": "NOSPACE" })),
+    ] {
+        etcd.ask(path, &body).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    wait_for("a host that is ready again", || (host.readyz() == (200, "ready".into())).then_some(()));
+    assert_eq!(host.cli(&["user", "set", "alice", "--display", "Alice"]).code, Some(0));
+    drop(line);
 }
 
 /// It lives in etcd, and no other host believes its certificate: nobody's users are passed to it.

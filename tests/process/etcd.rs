@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ports::free_port;
@@ -12,6 +13,8 @@ pub struct Etcd {
     members: Vec<Member>,
     /// The folder with their certificates, if they speak TLS.
     tls: Option<PathBuf>,
+    /// How much room each has, in bytes.
+    quota: Option<u32>,
 }
 
 struct Member {
@@ -24,27 +27,32 @@ struct Member {
 impl Etcd {
     /// So many members that trust everybody.
     pub fn start(members: usize) -> Etcd {
-        Self::start_with(members, None)
+        Self::start_with(members, None, None)
+    }
+
+    /// One with so much room, in bytes.
+    pub fn start_small(quota: u32) -> Etcd {
+        Self::start_with(1, None, Some(quota))
     }
 
     /// One that believes, and is believed by, those who have certificates of the same CA.
     pub fn start_secure(tls: &Path) -> Etcd {
-        Self::start_with(1, Some(tls.to_owned()))
+        Self::start_with(1, Some(tls.to_owned()), None)
     }
 
     /// Three of that kind: any two of them are enough.
     pub fn start_three(tls: &Path) -> Etcd {
-        Self::start_with(3, Some(tls.to_owned()))
+        Self::start_with(3, Some(tls.to_owned()), None)
     }
 
-    fn start_with(count: usize, tls: Option<PathBuf>) -> Etcd {
+    fn start_with(count: usize, tls: Option<PathBuf>, quota: Option<u32>) -> Etcd {
         let member = || Member {
             folder: TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap(),
             client_port: free_port(),
             peer_port: free_port(),
             child: None,
         };
-        let mut etcd = Etcd { members: (0..count).map(|_| member()).collect(), tls };
+        let mut etcd = Etcd { members: (0..count).map(|_| member()).collect(), tls, quota };
         etcd.launch();
         etcd
     }
@@ -73,6 +81,9 @@ impl Etcd {
                 .env_clear()
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
+            if let Some(quota) = self.quota {
+                command.arg(format!("--quota-backend-bytes={quota}"));
+            }
             if let Some(tls) = &self.tls {
                 let file = |option: &str, name: &str| format!("{option}={}", tls.join(name).display());
                 command.args([
@@ -98,6 +109,13 @@ impl Etcd {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Asks the first member over HTTP, past any host. Its answer, or why there is none.
+    pub fn ask(&self, path: &str, body: &Value) -> Result<Value, String> {
+        let url = format!("{}/v3/{path}", self.endpoints()[0]);
+        let mut answer = ureq::post(url).send_json(body).map_err(|error| error.to_string())?;
+        answer.body_mut().read_json().map_err(|error| error.to_string())
     }
 
     pub fn endpoints(&self) -> Vec<String> {

@@ -77,16 +77,19 @@ pub enum State {
     Draining,
     /// Up, but the store has not heard of it: calls and music go on, parks and claims are refused.
     Fenced,
+    /// Up and heard of, but the store has no room left and writes nothing: parks and registrations are refused, or soon lost.
+    StoreFull,
 }
 
 impl State {
-    /// `starting`, `ready`, `draining`, `fenced`.
+    /// `starting`, `ready`, `draining`, `fenced`, `store_full`.
     pub const fn name(self) -> &'static str {
         match self {
             State::Starting => "starting",
             State::Ready => "ready",
             State::Draining => "draining",
             State::Fenced => "fenced",
+            State::StoreFull => "store_full",
         }
     }
 }
@@ -99,6 +102,7 @@ pub struct Readiness(Arc<Shared>);
 struct Shared {
     state: AtomicU8,
     fenced: AtomicBool,
+    full: AtomicBool,
 }
 
 impl Readiness {
@@ -112,11 +116,17 @@ impl Readiness {
         self.0.fenced.store(fenced, Ordering::Release);
     }
 
+    /// Whether the store refuses to write for want of room. Whether that is news.
+    pub fn set_full(&self, full: bool) -> bool {
+        self.0.full.swap(full, Ordering::AcqRel) != full
+    }
+
     /// Reads it.
     pub fn get(&self) -> State {
         match self.0.state.load(Ordering::Acquire) {
             0 => State::Starting,
             1 if self.0.fenced.load(Ordering::Acquire) => State::Fenced,
+            1 if self.0.full.load(Ordering::Acquire) => State::StoreFull,
             1 => State::Ready,
             _ => State::Draining,
         }

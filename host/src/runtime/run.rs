@@ -274,6 +274,7 @@ async fn start(
         policies::watch(config.policies.dir.clone(), bundle.hash().to_owned(), inbox.waiting.clone());
     let readiness = Readiness::default();
     tokio::spawn(standing::follow(standing, readiness.clone(), inbox.waiting.clone()));
+    tokio::spawn(standing::look_for_room(Arc::clone(&store.store), readiness.clone()));
     if let Some(link) = &link {
         tokio::spawn(linking::greet_all(Arc::clone(&store.store), link.clone()));
     }

@@ -3,12 +3,14 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Readiness;
 use crate::engine::Input;
-use crate::store::{HostIdentity, Snapshot, Standing};
+use crate::store::{HostIdentity, Snapshot, Standing, Store};
 
 /// In the data folder: what tells this host from another of the same name.
 const IDENTITY_FILE: &str = "host.id";
@@ -60,6 +62,28 @@ pub async fn follow(
         if inbox.send(Input::Standing(now)).await.is_err() {
             return;
         }
+    }
+}
+
+/// How often the store is asked whether it has room.
+const ROOM_EVERY: Duration = Duration::from_secs(2);
+
+/// Tells `/readyz` when the store has no room left, and when it has again.
+pub async fn look_for_room(store: Arc<dyn Store>, readiness: Readiness) {
+    loop {
+        // One that does not answer is another matter.
+        if let Ok(full) = store.is_full().await
+            && readiness.set_full(full)
+        {
+            match full {
+                true => tracing::error!(
+                    "the store has no room left and writes nothing: no parks, no new registrations. Compact and defragment etcd, \
+                     or give it a larger quota, and disarm the alarm NOSPACE (docs/operating.md)"
+                ),
+                false => tracing::info!("the store writes again"),
+            }
+        }
+        tokio::time::sleep(ROOM_EVERY).await;
     }
 }
 

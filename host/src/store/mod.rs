@@ -221,6 +221,14 @@ pub trait Store: Send + Sync + 'static {
         standing::alone(self, host).await
     }
 
+    /// Whether the store refuses every write for want of room. It may answer all else, and count its hosts as alive.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    async fn is_full(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Takes the host's record away: it stops. Nothing happens to a store for one host.
     async fn resign(&self) {}
 }

@@ -127,6 +127,14 @@ impl Store for EtcdStore {
         Ok(standing)
     }
 
+    async fn is_full(&self) -> Result<bool, StoreError> {
+        let status =
+            repeated(&self.members, |client| async move { client.maintenance_client().status().await })
+                .await?;
+        // Each member knows the alarms of all: "memberID:8211… alarm:NOSPACE".
+        Ok(status.errors().iter().any(|error| error.contains("NOSPACE")))
+    }
+
     async fn resign(&self) {
         let lease = self.enlisted().take();
         if let Some(lease) = lease {
