@@ -41,7 +41,7 @@ fn a_drill_tries_park_and_pickup_on_one_host_and_leaves_nothing_behind() {
 /// A drill that cannot fail would show nothing.
 #[test]
 fn a_drill_says_what_is_not_as_it_should_be() {
-    let silent = "return { call_park = { music_on_hold = false } }";
+    let silent = "return { call_park = { allow = function() return { music_on_hold = false } end } }";
     let host = Host::start_with(&[("pools/east.lua", silent)]);
     let answer = host.cli(&["drill", "park", "--patience", "5"]);
     assert_eq!(answer.code, Some(1), "{}{}", answer.out, answer.err);
@@ -49,6 +49,16 @@ fn a_drill_says_what_is_not_as_it_should_be() {
     assert!(line.contains("0 packets with sound") && line.ends_with("SURPRISE"), "{line}");
     assert!(answer.out.contains("12 as expected, 1 not, 0 not tried."), "{}", answer.out);
     is_clean(&host);
+}
+
+#[test]
+fn a_drill_expects_what_the_policy_says() {
+    let silent = "return { call_park = { music_on_hold = false } }";
+    let host = Host::start_with(&[("pools/east.lua", silent)]);
+    let answer = host.cli(&["drill", "park"]);
+    assert_eq!(answer.code, Some(0), "{}{}", answer.out, answer.err);
+    let line = answer.out.lines().find(|line| line.starts_with("music ")).unwrap();
+    assert!(line.contains("hears nothing (music_on_hold = false)"), "{line}");
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchyard_sdk::ext::call::Music;
 use tokio::task::block_in_place;
 
+use super::park::Waiting;
 use super::phone::{Account, CallId, Phone, Refused, Registration, State};
 use super::report::{Observation, Report, Seen};
 use crate::cli::Failure;
@@ -81,6 +83,15 @@ impl<'a> Office<'a> {
     /// A GET.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         block_in_place(|| self.client.get(path))
+    }
+
+    /// What those hear who wait in an orbit, by the policy of their parker's pool.
+    pub fn waiting(&self, pool: &str) -> Result<Waiting, Failure> {
+        let policies = self.get("policies")?;
+        let of_pool = policies["pools"].as_array().into_iter().flatten().find(|row| row["pool"] == pool);
+        let off =
+            of_pool.is_some_and(|row| row["settings"]["call_park"]["music_on_hold"] == json!(Music::Off));
+        Ok(if off { Waiting::Silence } else { Waiting::Music })
     }
 
     /// The SIP addresses of the host that is asked.

@@ -52,7 +52,10 @@ pub async fn park(
             }
         })
         .await;
-    office.observe(step("music"), "the parked caller hears music", music(alice)).await;
+    let pool = office.get(&format!("users/{}", bob.name))?["pool"].take();
+    let waiting = office.waiting(pool.as_str().unwrap_or_default())?;
+    let expected = format!("the parked caller {}", waiting.words());
+    office.observe(step("music"), &expected, waiting.look(alice)).await;
     let listed = office.get("occupants")?;
     let is_there = listed.as_array().into_iter().flatten().any(|occupant| occupant["number"] == *orbit);
     let seen =
@@ -70,7 +73,7 @@ pub async fn park(
             }
         })
         .await;
-    office.observe(step("no music"), "the music has stopped", silence(alice)).await;
+    office.observe(step("no music"), "no music any more", silence(alice)).await;
     if let Some(call) = fetched {
         office.observe(step("hang up"), "the caller is told", ends((carol, call), (alice, ours))).await;
     }
@@ -167,8 +170,35 @@ pub(super) async fn holds(
     Seen::good("up, hold and resume work")
 }
 
+/// What somebody hears who waits in an orbit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// Music on hold.
+    Music,
+    /// Nothing: the policy says `music_on_hold = false`.
+    Silence,
+}
+
+impl Waiting {
+    /// As an expectation goes on: `hears music`.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Waiting::Music => "hears music",
+            Waiting::Silence => "hears nothing (music_on_hold = false)",
+        }
+    }
+
+    /// Whether it is so.
+    pub(super) async fn look(self, person: &Person) -> Seen {
+        match self {
+            Waiting::Music => music(person).await,
+            Waiting::Silence => silence(person).await,
+        }
+    }
+}
+
 /// Music is heard.
-pub(super) async fn music(person: &Person) -> Seen {
+async fn music(person: &Person) -> Seen {
     // It begins after an answer or two.
     let mut heard = 0;
     for _ in 0..5 {

@@ -126,6 +126,11 @@ impl Pool {
         self.sections.get(section)
     }
 
+    /// The settings of all sections, as a JSON object each.
+    pub(crate) fn settings(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.sections.iter().map(|(name, terms)| (name.clone(), terms.json.clone())).collect()
+    }
+
     /// What a hook's full name stands for.
     pub(crate) fn hook(&self, name: &str) -> Option<&Hook> {
         self.hooks.get(name)

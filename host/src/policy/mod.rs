@@ -257,8 +257,8 @@ impl Policies {
         }
     }
 
-    /// `{revision, hash, pools: [{pool, file}], last_error: [text], refused_hash, counters}`. A pool whose file is
-    /// null has the documented defaults; `last_error` is empty when the candidate read last was taken.
+    /// `{revision, hash, pools: [{pool, file, settings: {section: {…}}}], last_error: [text], refused_hash, counters}`. A pool whose
+    /// file is null has the documented defaults; `last_error` is empty when the candidate read last was taken.
     pub fn status(&self) -> Json {
         let mut pools: Vec<&str> =
             self.pools.iter().map(String::as_str).chain(self.running.pools()).collect();
@@ -266,7 +266,10 @@ impl Policies {
         pools.dedup();
         let pools: Vec<Json> = pools
             .into_iter()
-            .map(|pool| json!({ "pool": pool, "file": self.running.pool(pool).file }))
+            .map(|pool| {
+                let settings = self.of(pool).pool(pool).settings();
+                json!({ "pool": pool, "file": self.running.pool(pool).file, "settings": settings })
+            })
             .collect();
         let errors = self.last_error().iter().map(ToString::to_string).collect::<Vec<_>>();
         json!({

@@ -15,7 +15,7 @@ use self::probes::{Cast, Talk, not_parked, not_picked};
 pub use self::steps::{STEPS, Step};
 use super::Options;
 use super::office::{GROUPS, Office, Person, addresses};
-use super::park::{holds, music, registers};
+use super::park::{Waiting, holds, registers};
 use super::report::{Seen, Verdict};
 use crate::cli::Failure;
 use crate::cli::client::segment;
@@ -94,9 +94,17 @@ struct Sites {
     home: Vec<SocketAddr>,
     backup_name: String,
     backup: Vec<SocketAddr>,
+    /// What those hear whom users of the pool park at home, and with the backup.
+    home_waits: Waiting,
+    backup_waits: Waiting,
 }
 
 impl Sites {
+    /// What those hear who wait in an orbit of that pool.
+    fn waiting(&self, pool: &str) -> Waiting {
+        if pool == self.backup_name { self.backup_waits } else { self.home_waits }
+    }
+
     fn find(office: &Office<'_>, pair: &Pair, options: &Options) -> Result<Self, Failure> {
         let own = office.get("status")?["host"].as_str().unwrap_or_default().to_owned();
         let pools = office.get("pools")?;
@@ -138,7 +146,8 @@ impl Sites {
         if home.is_empty() {
             return Err(Failure(format!("no host of {} is alive", pair.pool)));
         }
-        Ok(Self { home, backup_name: name.to_owned(), backup })
+        let (home_waits, backup_waits) = (office.waiting(&pair.pool)?, office.waiting(name)?);
+        Ok(Self { home, backup_name: name.to_owned(), backup, home_waits, backup_waits })
     }
 }
 
@@ -289,9 +298,12 @@ impl Walk<'_, '_> {
         self.register_all("resiliency mode to all phones registered").await?;
         let (caller, call) = parked.one;
         if self.pair.rescue {
-            let seen = if caller.is_up(call) { music(caller).await } else { Seen::bad("disconnected") };
+            let waiting = self.sites.home_waits;
+            let seen =
+                if caller.is_up(call) { waiting.look(caller).await } else { Seen::bad("disconnected") };
             let took = self.office.now() - lost;
-            self.office.note((PARK, PARKED, OUTAGE), "stays parked, with music (rescue)", seen, took);
+            let expected = format!("stays parked, {} (rescue)", waiting.words());
+            self.office.note((PARK, PARKED, OUTAGE), &expected, seen, took);
         } else {
             let seen = match caller.hung_up(call).await {
                 Some(reason) if reason.is_empty() => Seen::good("disconnected"),

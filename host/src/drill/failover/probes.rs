@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     BEFORE, HOME, NATIVES, NEW, OVER, PARK, PARKED, PICKUP, Pair, RETRIEVED, RINGING, Sites, Walk, holds,
-    music, pick,
+    pick,
 };
 use crate::cli::Failure;
 use crate::drill::office::{GROUPS, Office, Person};
@@ -164,14 +164,16 @@ impl<'w> Walk<'w, '_> {
     ) -> Result<(Talk<'w>, String), Failure> {
         let (cora, dora) = (self.cast.cora, self.cast.dora);
         let talk = self.talk(cora, dora).await?;
+        let waiting = self.sites.waiting(pool);
         let begun = self.office.now();
         let outcome = dora.park(talk.other.1).await;
         let seen = match &outcome {
-            Ok(number) => self.in_orbit_of(number, pool)?.and(music(cora).await),
+            Ok(number) => self.in_orbit_of(number, pool)?.and(waiting.look(cora).await),
             Err(why) => Seen::bad(why.clone()),
         };
         let took = self.office.now() - begun;
-        self.office.note(place, &format!("parked in an orbit of {pool}, hears music"), seen, took);
+        let expected = format!("parked in an orbit of {pool}, {}", waiting.words());
+        self.office.note(place, &expected, seen, took);
         Ok((talk, outcome.unwrap_or_default()))
     }
 
@@ -251,18 +253,19 @@ impl<'w> Walk<'w, '_> {
 
     pub(super) async fn stays_parked(&mut self, parked: Talk<'_>) -> Seen {
         let (cora, call) = parked.one;
-        if cora.is_up(call) { music(cora).await } else { Seen::bad("the parked caller is gone") }
+        let waiting = self.sites.backup_waits;
+        if cora.is_up(call) { waiting.look(cora).await } else { Seen::bad("the parked caller is gone") }
     }
 
     /// A planned failover waits for the call that is parked; somebody who is not concerned fetches it.
     pub(super) async fn drained(&mut self, parked: Talk<'_>, number: &str) {
         let (cora, call) = parked.one;
-        let rosa = self.cast.rosa;
+        let (rosa, waiting) = (self.cast.rosa, self.sites.home_waits);
         let look = async {
             if !cora.is_up(call) {
                 return Seen::bad("the parked caller is gone");
             }
-            let heard = music(cora).await;
+            let heard = waiting.look(cora).await;
             match rosa.call(number).await {
                 Ok(fetched) => {
                     rosa.hang_up(fetched);

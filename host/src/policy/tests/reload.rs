@@ -38,12 +38,14 @@ fn a_bad_candidate_changes_nothing_and_is_remembered() {
         json!(["pools/west.lua:2:17: call_park.pickup_timout: unknown key, did you mean pickup_timeout?"])
     );
     assert_eq!(status["refused_hash"], bad.hash());
-    assert_eq!(status["pools"], json!([{ "pool": "west", "file": "default.lua" }]));
+    let file = |status: &Json| (status["pools"][0]["pool"].clone(), status["pools"][0]["file"].clone());
+    assert_eq!(file(&status), (json!("west"), json!("default.lua")));
+    assert_eq!(status["pools"][0]["settings"]["call_park"]["pickup_timeout"], 120_000);
     assert_eq!(policies.replace(good), Ok(1), "back on what runs: nothing to complain about any more");
     assert_eq!(policies.status()["last_error"], json!([]));
     let fixed = bundle(&[("pools/west.lua", "return {}")]);
     assert_eq!(policies.replace(fixed), Ok(2));
-    assert_eq!(policies.status()["pools"], json!([{ "pool": "west", "file": "pools/west.lua" }]));
+    assert_eq!(file(&policies.status()), (json!("west"), json!("pools/west.lua")));
     assert_eq!(policies.counters(), Counters { reloads: 1, refused: 1, ..Counters::default() });
 }
 
