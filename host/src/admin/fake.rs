@@ -94,6 +94,10 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             Ok(user)
         }
         Request::Pools => Ok(json!([{
+            "name": "south", "fqdn": null, "backup": null, "phase": "active", "since": null, "epoch": 9, "served_by": "fw1",
+            "last_served_by": "fw1", "serving": "east", "parked": 0, "replaced_by": "east", "upcoming": null, "hosts": [],
+            "moved": [], "journal": null
+        }, {
             "name": "east", "fqdn": "east.example.test", "backup": "west", "phase": "failed_over",
             "since": 32_503_680_000_000_u64, "epoch": 7, "served_by": "fw1", "last_served_by": "fw1", "serving": "west", "parked": 0,
             "replaced_by": null, "upcoming": {"what": "failback", "at": 5},

@@ -341,7 +341,7 @@ async fn the_event_stream_begins_with_a_snapshot_and_goes_on_with_what_happens()
     let events = read_events(response.into_body(), 2).await;
     let (kind, snapshot) = &events[0];
     assert_eq!((kind.as_str(), &snapshot["users"][0]["name"]), ("snapshot", &json!("alice")));
-    assert_eq!(snapshot["pools"][0]["upcoming"]["what"], "failback");
+    assert_eq!(snapshot["pools"][1]["upcoming"]["what"], "failback");
     assert_eq!(
         events[1],
         ("event".to_owned(), json!({"at": 5, "what": "park.parked", "detail": {"number": "7001"}}))

@@ -311,7 +311,11 @@ pub(super) struct UserSettings {
 #[derive(Subcommand, Clone, PartialEq, Debug)]
 pub(super) enum PoolCommand {
     /// List the pools.
-    List,
+    List {
+        /// Also those that were replaced.
+        #[arg(long)]
+        all: bool,
+    },
     /// Show one pool: its phase, its hosts, and the procedure that runs or ran last.
     Show {
         /// The pool.

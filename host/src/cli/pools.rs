@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
     match verb {
-        PoolCommand::List => {
+        PoolCommand::List { all } => {
             let now_ms = now_ms();
             let columns: [Column<'_>; 7] = [
                 ("POOL", &|p| text(&p["name"])),
@@ -28,9 +28,24 @@ pub(super) fn pool(verb: &PoolCommand, client: &Client, json: bool, out: &mut dy
                 ("PARKED", &|p| text(&p["parked"])),
             ];
             let pools = client.get("pools")?;
-            show_list(&pools, json, out, "There are no pools.", &columns)?;
-            let all = || pools.as_array().into_iter().flatten();
-            if json { Ok(()) } else { doubts(all(), out) }
+            if json {
+                return Ok(writeln!(out, "{pools:#}")?);
+            }
+            let (mut shown, mut replaced): (Vec<&Value>, Vec<&Value>) =
+                pools.as_array().into_iter().flatten().partition(|pool| pool["replaced_by"].is_null());
+            if *all {
+                shown.append(&mut replaced);
+            }
+            show_list(&json!(shown), json, out, "There are no pools.", &columns)?;
+            for pool in replaced {
+                let line = format!(
+                    "{} was replaced by {}; --all shows it",
+                    text(&pool["name"]),
+                    text(&pool["replaced_by"])
+                );
+                writeln!(out, "{}", table::printable(&line))?;
+            }
+            doubts(shown.into_iter(), out)
         }
         PoolCommand::Show { name } => {
             let pool = client.get(&path(name))?;

@@ -348,6 +348,16 @@ fn pools_are_listed_shown_and_moved() {
         expect![[r#"
             POOL  PHASE        FOR  SERVED BY  BACKUP  HOSTS                             PARKED
             east  failed_over  0s   fw1        west    fe1 (drained), fe2 (unreachable)  0
+            south was replaced by east; --all shows it
+            fe2 is alive, and cannot be reached from the host that was asked (for 0s): it does not answer
+        "#]],
+    );
+    host.check(
+        "pool list --all",
+        expect![[r#"
+            POOL   PHASE             FOR  SERVED BY  BACKUP  HOSTS                             PARKED
+            east   failed_over       0s   fw1        west    fe1 (drained), fe2 (unreachable)  0
+            south  replaced by east       fw1                                                  0
             fe2 is alive, and cannot be reached from the host that was asked (for 0s): it does not answer
         "#]],
     );
