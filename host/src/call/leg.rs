@@ -273,6 +273,9 @@ pub struct Leg {
     pub in_doubt: bool,
     /// How it was at last at a host that has lost the seat of its pool, until it is told again.
     pub correction: Option<Box<LegFacts>>,
+    /// The last CSeq number of ours that was used when its record was written, if the leg was made from one: what its phone answers
+    /// to a later one of that life was about something else than the record says.
+    pub recorded_cseq: Option<u32>,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -337,6 +340,7 @@ impl Leg {
             stranded: false,
             in_doubt: false,
             correction: None,
+            recorded_cseq: None,
             silent_probes: 0,
             contact,
             last_ack: None,

@@ -118,16 +118,22 @@ impl Calls {
     }
 
     /// A phone repeats its 2xx to an INVITE of a life before, which wants its ACK: without one the phone gives the call up.
-    /// If it was an offer the ACK leaves it unanswered; what was under way is put right by [`reunite`](Self::reunite).
+    /// If it was an offer the ACK leaves it unanswered; what was under way is put right by [`reunite`](Self::reunite), or here if
+    /// the store had not been told of it.
     pub fn on_stray_answer(&mut self, cx: &mut Core, response: &Message) {
         let leg = DialogId::of_response(response).and_then(|dialog| self.dialogs.get(&dialog).copied());
         let cseq = response.cseq().number;
+        let Some(leg) = leg.and_then(|id| self.legs.get_mut(&id)) else { return };
         // One that this life is about to acknowledge has a transaction.
-        let known = |leg: &&Leg| leg.state == State::Confirmed && leg.ack_owed.is_none();
-        if let Some(id) = leg
-            && self.legs.get(&id).filter(known).is_some_and(|leg| cseq <= leg.dialog.local_cseq)
-        {
-            self.send_ack(cx, id, cseq, None);
+        if leg.state != State::Confirmed || leg.ack_owed.is_some() || cseq > leg.dialog.local_cseq {
+            return;
+        }
+        let (id, talks) = (leg.id, matches!(leg.peer, Peer::Leg(_)));
+        let of_that_life = |recorded: u32| recorded < cseq && cseq <= recorded.saturating_add(CSEQ_JUMP);
+        let unknown = leg.recorded_cseq.take_if(|recorded| talks && of_that_life(*recorded)).is_some();
+        self.send_ack(cx, id, cseq, None);
+        if unknown {
+            self.tell_again(cx, id);
         }
     }
 
@@ -196,6 +202,7 @@ impl Calls {
     fn take_up(&mut self, cx: &mut Core, facts: LegFacts, trunk: Option<Arc<Trunk>>, peer: Peer) -> LegId {
         let id = LegId(cx.fresh_id());
         let LegFacts { mut dialog, mut negotiation, mut contact, .. } = facts;
+        let recorded_cseq = Some(dialog.local_cseq);
         dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_JUMP);
         // The connection died with the old process; a new one is opened, or the phone's own next one is used.
         dialog.flow.connection = None;
@@ -220,6 +227,7 @@ impl Calls {
             answered: Some(facts.answered.unwrap_or(facts.since)),
             held_at: facts.holds.then_some(cx.now.instant),
             brought_by: facts.brought_by,
+            recorded_cseq,
             stranded,
             ..Leg::new(id, facts.party, dialog, negotiation, contact, facts.since)
         };

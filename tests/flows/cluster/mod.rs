@@ -4,6 +4,7 @@ mod admin;
 mod death;
 mod edges;
 mod fenced;
+mod moments;
 mod pools;
 mod store;
 mod strangers;
