@@ -75,6 +75,8 @@ pub struct Call {
     pub early_answered: bool,
     /// How our UPDATEs were answered: the status and, of a refusal, its Retry-After.
     pub updates: Vec<(Status, Option<String>)>,
+    /// A caller's other early dialogs.
+    other_earlies: Vec<Dialog>,
     /// The To tags of the provisional responses we saw.
     pub early_tags: std::collections::BTreeSet<String>,
     last_ack: Option<Bytes>,
@@ -107,6 +109,7 @@ impl Call {
             early: None,
             early_answered: false,
             updates: Vec::new(),
+            other_earlies: Vec::new(),
             early_tags: std::collections::BTreeSet::new(),
             last_ack: None,
         }
@@ -185,6 +188,8 @@ pub struct Phone {
     pub dead: bool,
     /// It speaks TCP, on this connection of its own making; it listens on none.
     pub stream: Option<ConnectionId>,
+    /// The connection on which it was heard last.
+    pub heard_on: Option<ConnectionId>,
 }
 
 #[derive(Debug)]
@@ -251,6 +256,7 @@ impl Phone {
             answers: Vec::new(),
             dead: false,
             stream: None,
+            heard_on: None,
         }
     }
 

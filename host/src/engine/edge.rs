@@ -27,6 +27,8 @@ const TRIED_MAX: usize = 4;
 enum Place {
     Here,
     At(HostName),
+    /// Here, when the seat that is being taken is, and all is known that goes with it.
+    Soon,
     /// By whoever takes the seat: soon, or not until its pool's hosts are back.
     Nowhere,
 }
@@ -51,9 +53,18 @@ impl Engine {
             // Requests have been looked at already. A response of nobody knows whom costs other hosts more than a look.
             Place::At(_) if tried.is_empty() && !message.is_request() && !self.is_welcome(flow.remote) => {}
             Place::At(host) => {
-                tried.push(own);
+                // Who is about to have a seat may know later what it does not know now.
+                if self.cluster.as_ref().is_some_and(|cluster| !cluster.is_taking_any()) {
+                    tried.push(own);
+                }
                 let flow = Flow { edge: Some(flow.edge.unwrap_or(own)), ..flow };
                 self.link(host, Frame::Arrived { flow, tried, bytes });
+            }
+            Place::Soon => {
+                let Some(cluster) = &mut self.cluster else { return };
+                if !cluster.waiting.keep(flow, tried, bytes.clone()) && flow.protocol.is_reliable() {
+                    self.core.tx.unserved(flow, &bytes);
+                }
             }
             // Soon it is asked again, and then somebody is there.
             Place::Nowhere if !flow.protocol.is_reliable() && self.somebody_comes(&message, &flow) => {}
@@ -92,38 +103,52 @@ impl Engine {
             let hosts = std::iter::once(at_home.as_str()).chain(backup);
             let hosts = hosts.flat_map(|pool| cluster.seats.of_pool(pool));
             let places = holder(&at_home).into_iter().chain(hosts);
-            return self.first_of(places.filter(may), &at_home, tried);
+            let seats = std::iter::once(at_home.as_str()).chain(backup);
+            return self.first_of(places.filter(may), seats, tried);
         }
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
             let pool = cluster.pools.by_code(mark.pool);
-            let seats = pool.into_iter().flat_map(|pool| [Some(pool), cluster.pools.backup(pool)]);
+            let seats = pool.into_iter().flat_map(|pool| [Some(pool), cluster.pools.backup(pool)]).flatten();
             // One that has lost the store goes on with calls that nobody else knows of.
             let gone = cluster.seats.gone_by_code(mark.host);
-            let places =
-                [made_by, holder(&at_home)].into_iter().chain(seats.map(|pool| pool.and_then(holder)));
+            let places = [made_by, holder(&at_home)].into_iter().chain(seats.clone().map(holder));
             let places = places.chain([gone]);
-            return self.first_of(places.flatten().filter(may), &at_home, tried);
+            let seats = std::iter::once(at_home.as_str()).chain(seats);
+            return self.first_of(places.flatten().filter(may), seats, tried);
         }
         if self.serves(&at_home) {
             return Place::Here;
         }
-        holder(&at_home).filter(may).map_or(Place::Nowhere, Place::At)
+        let soon = if cluster.is_taking(&at_home) { Place::Soon } else { Place::Nowhere };
+        holder(&at_home).filter(may).map_or(soon, Place::At)
     }
 
-    /// The first of those who may know what a request is about. If they all have been asked nobody knows: whoever serves the
-    /// sender says so.
-    fn first_of(
+    /// The first of those who may know what a request is about. If they all have been asked, somebody may know who is about to have
+    /// one of the seats: the first is that of the sender's pool. Else nobody does, and whoever serves the sender says so.
+    fn first_of<'a>(
         &self,
         mut places: impl Iterator<Item = HostName>,
-        at_home: &str,
+        mut seats: impl Iterator<Item = &'a str> + Clone,
         tried: &[HostName],
     ) -> Place {
-        match places.next() {
-            Some(host) => Place::At(host),
-            None if self.serves(at_home) || !tried.is_empty() => Place::Here,
-            None => Place::Nowhere,
+        let Some(cluster) = &self.cluster else { return Place::Here };
+        if let Some(host) = places.next() {
+            return Place::At(host);
         }
+        if seats.clone().any(|pool| cluster.is_taking(pool)) {
+            return Place::Soon;
+        }
+        let is_vacant = |pool: &str| {
+            cluster.seats.holder(pool).is_none() && !cluster.pools.heirs(&cluster.seats, pool).is_empty()
+        };
+        if seats.clone().any(is_vacant) {
+            return Place::Nowhere;
+        }
+        if seats.next().is_some_and(|pool| self.serves(pool)) || !tried.is_empty() {
+            return Place::Here;
+        }
+        Place::Nowhere
     }
 
     /// Whether a request belongs to a dialog of ours.

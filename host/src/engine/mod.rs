@@ -43,6 +43,7 @@ mod rings;
 mod routing;
 mod seat;
 mod transfer;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -406,6 +407,7 @@ impl Engine {
             ("occupants", self.orbits.occupants().count()),
             ("ringing", self.orbits.ringing().count()),
             ("placed", self.placed.len()),
+            ("waiting", self.cluster.as_ref().map_or(0, |cluster| cluster.waiting.len())),
             ("takings", self.takings.len() + self.summons.len()),
             ("lamps", self.notifier.len()),
             ("lamps_wrong", self.notifier.divergence().0),

@@ -14,6 +14,7 @@ use super::record::StoreOwner;
 use super::redirect::{Told, nobody_told};
 use super::rings::Left;
 use super::timers::Timer;
+use super::waiting::Waiting;
 use super::{Engine, Output, StoreId};
 use crate::cluster::{Mark, Met, Seats};
 use crate::config;
@@ -50,6 +51,10 @@ pub(super) struct Clustered {
     pub(super) served: BTreeSet<String>,
     /// Seats that are being taken: asked for, or won and being read.
     taking: BTreeSet<String>,
+    /// One of them is not being taken any more: what waited for it can be dealt with.
+    settled: bool,
+    /// What came in meanwhile.
+    pub(super) waiting: Waiting,
     /// Until when no other attempt is made at a seat that was not to be had.
     resting: BTreeMap<String, Instant>,
     /// Seats passed to others because this host is going down.
@@ -89,6 +94,8 @@ impl Clustered {
             rest_until: None,
             served: BTreeSet::new(),
             taking: BTreeSet::new(),
+            settled: false,
+            waiting: Waiting::default(),
             resting: BTreeMap::new(),
             handed_on: BTreeSet::new(),
             vacant: BTreeMap::new(),
@@ -101,6 +108,23 @@ impl Clustered {
             changed_elsewhere: BTreeMap::new(),
             fenced_since: None,
         }
+    }
+
+    /// Whether this host is about to have a seat, or is learning what there is to take up.
+    pub(super) fn is_taking(&self, pool: &str) -> bool {
+        self.taking.contains(pool)
+    }
+
+    /// The same of any seat.
+    pub(super) fn is_taking_any(&self) -> bool {
+        !self.taking.is_empty()
+    }
+
+    /// The seat has been taken, or was not to be had. Nobody has looked at it meanwhile: it may be another's to have by now.
+    fn settle(&mut self, pool: &str) {
+        self.taking.remove(pool);
+        self.changed = true;
+        self.settled = true;
     }
 
     pub(super) fn mark(&self, pool: &str) -> String {
@@ -239,6 +263,9 @@ impl Engine {
             self.look_at_pools();
             self.look_at_seats();
         }
+        if self.cluster.as_mut().is_some_and(|cluster| std::mem::take(&mut cluster.settled)) {
+            self.deal_with_waiting();
+        }
     }
 
     /// Takes the seats that are vacant and this host's to take, and gives up what others have taken.
@@ -332,7 +359,7 @@ impl Engine {
         match result {
             Ok(Outcome::Committed { revision }) => {
                 if let Some(cluster) = &mut self.cluster {
-                    cluster.taking.remove(&pool);
+                    cluster.settle(&pool);
                 }
                 for change in pass.changes(revision) {
                     self.store_changed(&change);
@@ -365,9 +392,8 @@ impl Engine {
     fn no_seat(&mut self, pool: &str) {
         let again = self.core.now.instant + AGAIN;
         if let Some(cluster) = &mut self.cluster {
-            cluster.taking.remove(pool);
+            cluster.settle(pool);
             cluster.resting.insert(pool.to_owned(), again);
-            cluster.changed = true;
         }
     }
 
@@ -390,9 +416,7 @@ impl Engine {
     /// From now on the pool's users are served here.
     fn sit_down(&mut self, pool: &str, snapshot: &Snapshot) {
         let Some(cluster) = &mut self.cluster else { return };
-        cluster.taking.remove(pool);
-        // Nobody has looked at this seat while the store was read: it may be another's to have by now.
-        cluster.changed = true;
+        cluster.settle(pool);
         if cluster.seats.holder(pool) != Some(cluster.seats.own()) {
             return; // somebody was faster meanwhile
         }

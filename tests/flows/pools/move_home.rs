@@ -91,6 +91,36 @@ fn a_change_that_was_under_way_between_pools_when_a_seat_moved_stands_in_nobody_
     assert!(!world.phones[bob].call(b).over && !world.phones[erin].call(e).over);
 }
 
+/// All that is stored is being read when phones ask for something: they are answered when it has been read, and not told that
+/// there is no such call.
+#[test]
+fn what_phones_ask_while_a_seat_is_read_up_is_answered_then() {
+    let mut world = world("");
+    let [alice, bob, carol, dave] =
+        world.phones_at([("alice", "fw1"), ("bob", "fw1"), ("carol", "fw1"), ("dave", "fw1")]);
+    world.on_tcp(carol);
+    world.act(carol, |phone| phone.register(3600));
+    world.run_for(seconds(2));
+    let (a, b) = world.connect(alice, bob);
+    let (c, d) = world.connect(carol, dave);
+    world.start_ladder();
+    world.reads_take = seconds(2);
+    let ask = Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run: false };
+    world.ask_host(1, ask).unwrap();
+    world.run_for(Duration::from_millis(300));
+    let left = world.told("seat.left").len();
+    world.act(alice, |phone| phone.hang_up(a));
+    world.act(dave, |phone| phone.reinvite(d, "sendonly"));
+    let third = world.act(carol, |phone| phone.invite("sip:1002@example.test", &[], true));
+    world.run_for(seconds(1));
+    assert_eq!((left, world.told("seat.taken").len()), (1, 2), "nothing is known there yet");
+    assert!(!world.phones[bob].call(b).over && world.phones[carol].call(third).failed.is_none());
+    world.run_for(seconds(4));
+    assert!(world.phones[bob].call(b).over);
+    assert!(world.phones[carol].call(c).heard.clone().unwrap().contains("sendonly"), "{}", world.ladder());
+    assert!(world.phones[bob].ringing().next().is_some(), "Carol's second call rings");
+}
+
 /// The caller's phone was out of reach when its call was answered and its callee's seat moved: it hears of the answer all the
 /// same, and its ACK finds the call where it is now.
 #[test]

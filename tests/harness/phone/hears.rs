@@ -280,9 +280,12 @@ impl Phone {
             let call = &mut self.calls[id.0];
             if call.dialog.is_none() {
                 let mut dialog = Dialog::uac(&invite, response, flow);
-                if let Some(early) = call.early.take_if(|early| early.remote_tag == dialog.remote_tag) {
-                    dialog.local_cseq = early.local_cseq;
-                }
+                // What it has said in that one's early dialog has used numbers up.
+                let earlies = call.early.iter().chain(&call.other_earlies);
+                let numbers = earlies.filter(|early| early.remote_tag == dialog.remote_tag);
+                dialog.local_cseq =
+                    numbers.map(|early| early.local_cseq).chain([dialog.local_cseq]).max().unwrap();
+                call.early.take_if(|early| early.remote_tag == dialog.remote_tag);
                 call.dialog = Some(dialog);
                 call.up = true;
                 call.client = None;
@@ -300,7 +303,10 @@ impl Phone {
             let flow = self.flow();
             let call = &mut self.calls[id.0];
             if call.early.as_ref().is_none_or(|early| early.remote_tag != tag) {
-                call.early = Some(Dialog::uac(&invite, response, flow));
+                let known = call.other_earlies.iter().position(|early| early.remote_tag == tag);
+                let next = known.map(|at| call.other_earlies.swap_remove(at));
+                let next = next.unwrap_or_else(|| Dialog::uac(&invite, response, flow));
+                call.other_earlies.extend(call.early.replace(next));
             }
             call.early_tags.insert(tag);
             if let Some(sdp) = response.sdp() {

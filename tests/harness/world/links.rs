@@ -43,6 +43,7 @@ impl World {
             if flow.protocol == Protocol::Tcp && flow.connection != self.phones[index].stream {
                 continue;
             }
+            self.phones[index].heard_on = flow.connection;
             self.note(index, flow.remote, true, &bytes);
             let flow = Flow { local: flow.remote, remote: self.phones[index].seen_as, ..flow };
             for delay in self.arrivals(index, true, flow.protocol) {
@@ -143,7 +144,10 @@ impl World {
             return;
         }
         let stream = self.phones[index].stream;
-        if flow.protocol == Protocol::Tcp && (stream.is_none() || flow.connection != stream) {
+        // What has no connection goes over an open one to the same address, as in the transport.
+        let connection = flow.connection.or(self.phones[index].heard_on);
+        let open = stream.is_some() && connection == stream;
+        if flow.protocol == Protocol::Tcp && !open {
             // These phones listen on UDP only; some open a connection themselves.
             let input = Input::SendFailed { flow, reason: "connection refused".to_owned() };
             self.for_host(Duration::ZERO, host, input);
