@@ -168,17 +168,23 @@ fn linked_hosts_serve_each_others_phones() {
 fn a_host_is_not_ready_while_its_store_has_no_room() {
     let etcd = Etcd::start_small(4 << 20);
     let host = Host::start_on_etcd("fe1", &etcd.endpoints());
-    let line = Line::register(&host, "alice");
+    let alice = Line::register(&host, "alice");
     // Base64, as etcd wants it, for "rubbish".
     let rubbish = "cnViYmlzaA==";
     let put = json!({ "key": rubbish, "value": "A".repeat(1 << 20) });
     let filled = (0..20).any(|_| etcd.ask("kv/put", &put).is_err());
     assert!(filled, "there is room for ever");
     wait_for("a host that says so", || (host.readyz() == (503, "store_full".into())).then_some(()));
+    // Phones notice nothing, as long as they park nobody.
+    let bob = Line::register(&host, "bob");
+    let callee = alice.run(Script::new("alice").answer().hung_up());
+    all_succeed([bob.run(Script::new("bob").call("1001").pause(200).hang_up()), callee]);
     let refused = host.cli(&["user", "set", "alice", "--display", "Alice"]);
     assert!(refused.code == Some(1) && refused.err.contains("space exceeded"), "{refused:?}");
     let armed =
         etcd.ask("maintenance/alarm", &json!({ "action": "GET" })).unwrap()["alarms"][0]["memberID"].take();
+    let looked = host.log().matches(" etcd endpoint").count();
+    assert_eq!(looked, 1, "no member is to blame, and no other would do better");
     let newest = etcd.ask("kv/range", &json!({ "key": rubbish })).unwrap()["header"]["revision"].take();
     for (path, body) in [
         ("kv/deleterange", json!({ "key": rubbish })),
@@ -190,7 +196,9 @@ fn a_host_is_not_ready_while_its_store_has_no_room() {
     }
     wait_for("a host that is ready again", || (host.readyz() == (200, "ready".into())).then_some(()));
     assert_eq!(host.cli(&["user", "set", "alice", "--display", "Alice"]).code, Some(0));
-    drop(line);
+    let parked = alice.run(Script::new("alice").answer().accept_offer().accept_offer().hung_up());
+    bob.run(parker()).succeeds();
+    all_succeed([bob.run(Script::new("bob").call("7001").pause(200).hang_up()), parked]);
 }
 
 /// It lives in etcd, and no other host believes its certificate: nobody's users are passed to it.

@@ -77,7 +77,7 @@ pub enum State {
     Draining,
     /// Up, but the store has not heard of it: calls and music go on, parks and claims are refused.
     Fenced,
-    /// Up and heard of, but the store has no room left and writes nothing: parks and registrations are refused, or soon lost.
+    /// Up and heard of, but the store has no room left and writes nothing: parks are refused, and what else changes is lost with the host.
     StoreFull,
 }
 

@@ -77,7 +77,7 @@ pub async fn look_for_room(store: Arc<dyn Store>, readiness: Readiness) {
         {
             match full {
                 true => tracing::error!(
-                    "the store has no room left and writes nothing: no parks, no new registrations. Compact and defragment etcd, \
+                    "the store has no room left and writes nothing: no parks, and what else changes is lost with this host. Compact and defragment etcd, \
                      or give it a larger quota, and disarm the alarm NOSPACE (docs/operating.md)"
                 ),
                 false => tracing::info!("the store writes again"),

@@ -127,7 +127,7 @@ impl Members {
         let answer = timeout(ATTEMPT_MAX, request)
             .await
             .unwrap_or_else(|_| Err(Error::Internal(format!("no answer within {ATTEMPT_MAX:?}"))));
-        if answer.as_ref().is_err_and(passes) {
+        if answer.as_ref().is_err_and(|error| passes(error) && !wants_room(error)) {
             self.failed(member);
         }
         answer
@@ -184,6 +184,15 @@ pub(super) fn passes(error: &Error) -> bool {
         Error::GRpcStatus(status) => !matches!(status.code() as i32, 3 | 5 | 7 | 9 | 11 | 12 | 16),
         Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => false,
         _ => true,
+    }
+}
+
+/// Whether it is the cluster's room that is used up (resource exhausted, 8, as too many requests are): no member is to blame, and none
+/// would answer otherwise before somebody has done something about it.
+pub(super) fn wants_room(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => status.code() as i32 == 8 && status.message().contains("space exceeded"),
+        _ => false,
     }
 }
 

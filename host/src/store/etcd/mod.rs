@@ -159,7 +159,8 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        if !members::passes(&error) || tokio::time::Instant::now() + PAUSE >= until {
+        let hopeless = !members::passes(&error) || members::wants_room(&error);
+        if hopeless || tokio::time::Instant::now() + PAUSE >= until {
             return Err(failure(error));
         }
         tokio::time::sleep(PAUSE).await;
