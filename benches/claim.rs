@@ -62,7 +62,10 @@ impl Host {
                     let result = self.store.apply(&transaction);
                     self.orbits.stored(self.now, ticket, result);
                 }
-                OrbitOutput::Event { .. } | OrbitOutput::Freed(_) | OrbitOutput::Unattended { .. } => {}
+                OrbitOutput::Event { .. }
+                | OrbitOutput::Freed(_)
+                | OrbitOutput::Elsewhere(_)
+                | OrbitOutput::Unattended { .. } => {}
             }
         }
         value

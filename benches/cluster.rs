@@ -220,7 +220,10 @@ impl Host {
                     let store = Arc::clone(&self.store);
                     self.running.spawn(async move { (ticket, store.commit(transaction).await) });
                 }
-                OrbitOutput::Event { .. } | OrbitOutput::Freed(_) | OrbitOutput::Unattended { .. } => {}
+                OrbitOutput::Event { .. }
+                | OrbitOutput::Freed(_)
+                | OrbitOutput::Elsewhere(_)
+                | OrbitOutput::Unattended { .. } => {}
             }
         }
         last

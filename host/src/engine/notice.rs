@@ -1,5 +1,7 @@
 //! What calls and orbits tell the engine.
 
+use std::collections::BTreeSet;
+
 use switchyard_sdk::ext::call::Ended;
 use switchyard_sdk::ext::orbit::Outcome;
 use switchyard_sdk::types::{Code, LegId, Refusal};
@@ -162,6 +164,7 @@ impl Engine {
                     self.clear_parker(&number);
                 }
             }
+            OrbitOutput::Elsewhere(leg) => self.calls.put_down(&mut self.core, &BTreeSet::from([leg])),
             OrbitOutput::Freed(freed) => {
                 let Freed { number, parked, parker, outcome, by } = *freed;
                 let who = parked.label();

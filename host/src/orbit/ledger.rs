@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use switchyard_sdk::types::LegId;
 
 use super::number::Number;
 use super::record::Record;
@@ -33,6 +34,8 @@ pub(super) struct Ledger {
     fence: Fence,
     entries: BTreeMap<Number, Entry>,
     tickets: BTreeMap<u64, Number>,
+    /// By ticket: calls that have left their orbits, whose pool somebody else serves before their records are known to be gone.
+    parting: BTreeMap<u64, LegId>,
     last_ticket: u64,
     last_version: u64,
     retries: BTreeSet<(Instant, Number)>,
@@ -50,6 +53,8 @@ struct Entry {
     written: u64,
     /// While a park waits to be stored: the version that does it.
     creating: Option<u64>,
+    /// Whose record is not wanted any more.
+    left: Option<LegId>,
     in_flight: Option<Flight>,
     retry: Option<Instant>,
     pause: Duration,
@@ -81,6 +86,8 @@ pub(super) enum Settled {
     Refused(Number, StoreError),
     /// The pool's epoch has moved on, and this park was not stored: others decide about its calls now.
     Outdated(Number),
+    /// Somebody else has taken the call up: its record still stood there when he did.
+    Elsewhere(LegId),
 }
 
 impl Ledger {
@@ -155,11 +162,12 @@ impl Ledger {
         self.step(now, number);
     }
 
-    /// Wants no record.
-    pub(super) fn delete(&mut self, now: Now, number: Number) {
+    /// Wants no record: the call has left its orbit.
+    pub(super) fn delete(&mut self, now: Now, number: Number, leg: Option<LegId>) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.wanted = None;
         entry.creating = None;
+        entry.left = leg;
         self.step(now, number);
     }
 
@@ -172,14 +180,26 @@ impl Ledger {
         self.entries.insert(number, entry);
     }
 
-    /// The records of a pool's calls are somebody else's from now on.
-    pub(super) fn put_down(&mut self, pool: &str) {
+    /// The records of a pool's calls are somebody else's from now on. The calls that have left their orbits here, and that he has all
+    /// the same, because their records still stand; of those that are just being removed [`Settled::Elsewhere`] says so later.
+    pub(super) fn put_down(&mut self, pool: &str) -> Vec<LegId> {
         let numbers: Vec<Number> =
             self.entries.iter().filter(|(_, entry)| entry.pool == pool).map(|(number, _)| *number).collect();
+        let mut legs = Vec::new();
         for number in numbers {
             self.hurry(number);
-            self.entries.remove(&number);
+            let Some(entry) = self.entries.remove(&number) else { continue };
+            let Some(leg) = entry.left else { continue };
+            match (entry.in_flight, entry.stored) {
+                (Some(Flight::Delete), _) => {
+                    let ticket = self.tickets.iter().find(|(_, other)| **other == number);
+                    self.parting.extend(ticket.map(|(ticket, _)| (*ticket, leg)));
+                }
+                (None, Stored::At(_)) => legs.push(leg),
+                (Some(Flight::Put { .. } | Flight::Look), _) | (None, Stored::Absent | Stored::Unknown) => {}
+            }
         }
+        legs
     }
 
     pub(super) fn own_life(&self) -> Option<(String, Expect)> {
@@ -199,6 +219,10 @@ impl Ledger {
         result: Result<Outcome, StoreError>,
     ) -> Option<Settled> {
         let number = self.tickets.remove(&ticket)?;
+        if let Some(leg) = self.parting.remove(&ticket) {
+            let Ok(Outcome::Conflict { current }) = result else { return None };
+            return found(number, &current).map(|_| Settled::Elsewhere(leg));
+        }
         let entry = self.entries.get_mut(&number)?;
         let flight = entry.in_flight.take()?;
         let settled = match result {
@@ -352,6 +376,7 @@ impl Entry {
             wanted: None,
             written: 0,
             creating: None,
+            left: None,
             in_flight: None,
             retry: None,
             pause: RETRY_FIRST,
@@ -369,9 +394,7 @@ impl Entry {
 
     /// Whether the record stands as the write expected, so that it was something else that did not.
     fn holds(&self, flight: Flight, number: Number, current: &[(String, Option<store::Record>)]) -> bool {
-        let key = orbit_key(&number.to_string());
-        let found = current.iter().find(|(name, _)| *name == key).and_then(|(_, record)| record.as_ref());
-        let found = found.map(|record| record.revision);
+        let found = found(number, current).map(|record| record.revision);
         match (flight, self.stored) {
             (Flight::Look, _) | (_, Stored::Unknown) => false,
             (Flight::Put { .. } | Flight::Delete, Stored::Absent) => found.is_none(),
@@ -410,6 +433,12 @@ impl Entry {
 /// A number's record is written by its owner's ledger only, so one that names this host is ours to replace.
 fn is_ours(host: &str, record: &store::Record) -> bool {
     Record::read(&record.value).is_ok_and(|record| record.host == host)
+}
+
+/// The record of a number among what the store has.
+fn found(number: Number, current: &[(String, Option<store::Record>)]) -> Option<&store::Record> {
+    let key = orbit_key(&number.to_string());
+    current.iter().find(|(name, _)| *name == key).and_then(|(_, record)| record.as_ref())
 }
 
 fn look(key: String) -> Transaction {

@@ -51,6 +51,8 @@ pub enum OrbitOutput {
     },
     /// A call has left its orbit: the parker may be told how (CP-03, CP-13).
     Freed(Box<Freed>),
+    /// This leg has left its orbit here, and another host, which has the pool's seat, has taken it up from there.
+    Elsewhere(LegId),
     /// The flow that looked after a call ended and the call is still in its orbit. The engine starts another
     /// flow from the record ([`Orbits::set_owner`]), or does what the range does without a plugin.
     Unattended {
@@ -273,6 +275,7 @@ impl Orbits {
         let (number, refusal) = match self.ledger.answer(now, ticket, result) {
             None => return,
             Some(Settled::Created(number)) => return self.parked(now, number),
+            Some(Settled::Elsewhere(leg)) => return self.outputs.push_back(OrbitOutput::Elsewhere(leg)),
             Some(Settled::Foreign(number)) => {
                 self.is_foreign(number);
                 (number, Refusal::new(Code::OCCUPIED, format!("a call waits in {number} already")))
@@ -386,7 +389,7 @@ impl Orbits {
         if let State::Connecting { flow: Some(flow), .. } = occupant.state {
             self.unbook(flow, number);
         }
-        self.ledger.delete(now, number);
+        self.ledger.delete(now, number, occupant.leg);
         if !self.foreign.contains(&number) {
             self.lot_of(number, |lot| lot.give_back(now.instant, number));
         }

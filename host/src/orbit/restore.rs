@@ -143,8 +143,7 @@ impl Orbits {
             .filter(|(_, occupant)| occupant.pool == pool)
             .map(|(number, _)| *number)
             .collect();
-        self.ledger.put_down(pool);
-        let mut legs = Vec::new();
+        let mut legs = self.ledger.put_down(pool);
         for number in numbers {
             legs.extend(self.occupants.get(&number).and_then(|occupant| occupant.leg));
             self.is_foreign(number);

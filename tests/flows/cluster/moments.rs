@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{one_pool, second};
-use crate::harness::{CallId, World};
+use switchyard_host::admin::Request;
+
+use super::{assert_quiet, one_pool, second};
+use crate::harness::{CallId, OnRing, World, WorldOptions};
 
 fn hears(world: &World, phone: usize, call: CallId, whom: &str) -> bool {
     world.phones[phone].call(call).heard.as_ref().is_some_and(|heard| heard.contains(whom))
@@ -42,5 +44,43 @@ fn who_is_held_and_parked_while_a_host_dies_hears_what_its_next_life_or_another_
                 assert!(hears(&world, alice, a, "192.0.2."), "{at}:\n{}", world.ladder());
             }
         }
+    }
+}
+
+/// Whoever has taken a seat up passes it on at once, at every moment of bringing a parked call to the parker, whose recall is due.
+#[test]
+fn who_waits_while_a_seat_moves_on_is_recalled_by_its_last_holder() {
+    for moment in (0..100).step_by(2) {
+        let at = format!("{moment} ms");
+        let policy = "return (require 'default'):extend { call_park = { pickup_timeout = '10s' } }";
+        let mut world = World::with(WorldOptions {
+            hosts: &[("fe1", "east"), ("fe2", "east"), ("fe3", "east")],
+            policies: vec![("pools/east.lua".into(), policy.into())],
+            ..WorldOptions::default()
+        });
+        let [alice, bob] = world.phones_at([("alice", "fe3"), ("bob", "fe3")]);
+        let (a, b) = world.connect(alice, bob);
+        world.act(bob, |phone| phone.refer(b, "sip:park@example.test;orbit=7001"));
+        world.run_for(second() * 6);
+        assert!(world.phones[bob].call(b).over);
+        world.kill(0);
+        while world.told("seat.taken").len() < 2 {
+            world.run_for(Duration::from_millis(1));
+        }
+        world.start_ladder();
+        world.phones[bob].on_ring = OnRing::AnswerAfter(Duration::from_millis(20));
+        world.run_for(Duration::from_millis(moment));
+        world.asks(1, Request::DrainHost { host: "fe2".into(), drained: true, by: "ana".into() });
+        world.run_for(second() * 20);
+        assert_eq!(world.seat("east").unwrap().host.as_str(), "fe3");
+        let talks: Vec<CallId> = world.phones[bob].live().collect();
+        assert_eq!(talks.len(), 1, "{at}:\n{}", world.ladder());
+        assert!(hears(&world, alice, a, "10.0.0.2"), "{at}:\n{}", world.ladder());
+        assert!(hears(&world, bob, talks[0], "10.0.0.1"), "{at}:\n{}", world.ladder());
+        assert_eq!(world.occupants(), []);
+        world.act(alice, |phone| phone.hang_up(a));
+        world.run_for(second() * 40);
+        assert!(world.phones[bob].call(talks[0]).over, "{at}");
+        assert_quiet(&world);
     }
 }

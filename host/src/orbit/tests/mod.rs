@@ -96,7 +96,7 @@ impl World {
                 OrbitOutput::Event { what, code, number, detail } => {
                     self.events.push((what, code, number, detail));
                 }
-                OrbitOutput::Freed(_) => {}
+                OrbitOutput::Freed(_) | OrbitOutput::Elsewhere(_) => {}
                 OrbitOutput::Unattended { number, how } => self.unattended.push((number, how)),
             }
         }
