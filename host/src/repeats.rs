@@ -1,4 +1,4 @@
-//! Log lines that strangers could cause as often as they like: the first of each kind is told at once, what follows
+//! Log lines that strangers, or a store that is away, could cause as often as they like: the first of each kind is told at once, what follows
 //! within some seconds is one line with a count. A datagram must not cost its receiver more than its sender.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +33,10 @@ pub static LINK_UNOPENED: Repeats = Repeats::new("connections to other hosts tha
 pub static LINK_REFUSED: Repeats = Repeats::new("connections of no host to the cluster's port");
 /// Attempts to get the host's record back in the store.
 pub static RECORD_GONE: Repeats = Repeats::new("attempts to get the host's record back");
+/// Writes that the store did not take.
+pub static UNSTORED: Repeats = Repeats::new("writes that failed");
 
-static ALL: [&Repeats; 13] = [
+static ALL: [&Repeats; 14] = [
     &MALFORMED,
     &LIMITED,
     &UNSENT,
@@ -48,6 +50,7 @@ static ALL: [&Repeats; 13] = [
     &LINK_UNOPENED,
     &LINK_REFUSED,
     &RECORD_GONE,
+    &UNSTORED,
 ];
 
 /// One kind of thing that happens again and again. The whole process's, as the log is.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::engine::{Input, StoreId};
+use crate::repeats;
 use crate::store::keys::{MIRRORED, SHARED};
 use crate::store::{ROOT, Snapshot, Store, StoreError, Transaction};
 
@@ -67,7 +68,9 @@ async fn commit(store: Arc<dyn Store>, request: StoreId, transaction: Transactio
         Ok(result) => result,
         Err(_) => Err(StoreError::Unavailable(format!("no answer within {ANSWER_MAX:?}"))),
     };
-    if let Err(error) = &result {
+    if let Err(error) = &result
+        && repeats::UNSTORED.is_first()
+    {
         tracing::error!(%error, "a write failed");
     }
     Input::Stored { request, result }
