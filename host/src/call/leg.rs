@@ -276,6 +276,8 @@ pub struct Leg {
     /// The last CSeq number of ours that was used when its record was written, if the leg was made from one: what its phone answers
     /// to a later one of that life was about something else than the record says.
     pub recorded_cseq: Option<u32>,
+    /// The CSeq number of an INVITE of ours that was given up because its way broke: the phone may have taken it.
+    pub broken_off: Option<u32>,
     /// OPTIONS in a row that nobody answered.
     pub silent_probes: u8,
     /// Our Contact in this dialog.
@@ -341,6 +343,7 @@ impl Leg {
             in_doubt: false,
             correction: None,
             recorded_cseq: None,
+            broken_off: None,
             silent_probes: 0,
             contact,
             last_ack: None,

@@ -350,10 +350,15 @@ impl Calls {
             leg.client = Some(again);
             return;
         }
+        let invite = cx.tx.request_of(client).filter(|request| request.is_method(&Method::Invite));
+        let cseq = invite.map(|invite| invite.cseq().number);
         cx.disown(client);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if leg.client.take_if(|current| *current == client).is_none() {
             return;
+        }
+        if why == Failure::Transport {
+            leg.broken_off = cseq.or(leg.broken_off);
         }
         cx.timers.cancel(Timer::Reinvite(id));
         let status = match why {

@@ -117,7 +117,8 @@ impl Calls {
         (id, operation)
     }
 
-    /// A phone repeats its 2xx to an INVITE of a life before, which wants its ACK: without one the phone gives the call up.
+    /// A phone repeats its 2xx to an INVITE of a life before, or to one whose way broke, which wants its ACK: without one the phone
+    /// gives the call up.
     /// If it was an offer the ACK leaves it unanswered; what was under way is put right by [`reunite`](Self::reunite), or here if
     /// the store had not been told of it.
     pub fn on_stray_answer(&mut self, cx: &mut Core, response: &Message) {
@@ -130,7 +131,8 @@ impl Calls {
         }
         let (id, talks) = (leg.id, matches!(leg.peer, Peer::Leg(_)));
         let of_that_life = |recorded: u32| recorded < cseq && cseq <= recorded.saturating_add(CSEQ_JUMP);
-        let unknown = leg.recorded_cseq.take_if(|recorded| talks && of_that_life(*recorded)).is_some();
+        let unknown = leg.recorded_cseq.take_if(|recorded| talks && of_that_life(*recorded)).is_some()
+            || leg.broken_off.take_if(|broken| talks && *broken == cseq).is_some();
         self.send_ack(cx, id, cseq, None);
         if unknown {
             self.tell_again(cx, id);

@@ -84,3 +84,26 @@ fn who_waits_while_a_seat_moves_on_is_recalled_by_its_last_holder() {
         assert_quiet(&world);
     }
 }
+
+/// The host at whose socket he talks dies when he has taken the music, and before anybody knows: the park has failed, and when he
+/// is reached again he hears her.
+#[test]
+fn who_took_the_music_of_a_park_that_failed_with_his_edge_hears_his_peer_again() {
+    for moment in 0..60 {
+        let mut world = one_pool();
+        let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe1")]);
+        let (a, b) = world.connect(alice, bob);
+        world.run_for(second() * 5);
+        world.start_ladder();
+        world.act(bob, |phone| phone.refer(b, "sip:park@example.test"));
+        world.run_for(Duration::from_millis(moment));
+        world.kill(1);
+        world.run_for(second());
+        world.start(1);
+        world.run_for(second() * 40);
+        if world.occupants().is_empty() {
+            let both = hears(&world, alice, a, "10.0.0.2") && hears(&world, bob, b, "10.0.0.1");
+            assert!(both, "{moment} ms:\n{}", world.ladder());
+        }
+    }
+}
