@@ -32,6 +32,8 @@ struct Case {
     served_by: &'static str,
     /// What becomes of the call in the orbit.
     parked: Parked,
+    /// Whoever is struck is the last of his pool, and comes back: a pool that is lost is another case.
+    last: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -51,6 +53,7 @@ const FAILOVERS: [Case; 5] = [
         ends: Phase::FailedOver,
         served_by: "west",
         parked: Parked::Ended,
+        last: false,
     },
     Case {
         name: "a planned failover with rescue",
@@ -60,6 +63,7 @@ const FAILOVERS: [Case; 5] = [
         ends: Phase::FailedOver,
         served_by: "west",
         parked: Parked::Waits,
+        last: false,
     },
     Case {
         name: "the failover of a lost pool",
@@ -72,6 +76,7 @@ const FAILOVERS: [Case; 5] = [
         ends: Phase::FailedOver,
         served_by: "west",
         parked: Parked::Ended,
+        last: false,
     },
     Case {
         name: "the failover of a silent pool",
@@ -84,6 +89,7 @@ const FAILOVERS: [Case; 5] = [
         ends: Phase::FailedOver,
         served_by: "west",
         parked: Parked::Waits,
+        last: false,
     },
     Case {
         name: "a failover by policy",
@@ -93,6 +99,7 @@ const FAILOVERS: [Case; 5] = [
         ends: Phase::FailedOver,
         served_by: "west",
         parked: Parked::Ended,
+        last: false,
     },
 ];
 
@@ -105,6 +112,7 @@ const FAILBACKS: [Case; 3] = [
         ends: Phase::Active,
         served_by: "east",
         parked: Parked::Waits,
+        last: false,
     },
     Case {
         name: "a failback by policy",
@@ -120,6 +128,7 @@ const FAILBACKS: [Case; 3] = [
         ends: Phase::Active,
         served_by: "east",
         parked: Parked::Waits,
+        last: false,
     },
     Case {
         name: "a failback from a dead backup",
@@ -135,6 +144,7 @@ const FAILBACKS: [Case; 3] = [
         served_by: "east",
         // RES-28: what was done on the backup is lost with it, unless its own policy rescues it.
         parked: Parked::Waits,
+        last: false,
     },
 ];
 
@@ -147,6 +157,7 @@ const OTHERS: [Case; 4] = [
         ends: Phase::Resilient,
         served_by: "west",
         parked: Parked::Ended,
+        last: false,
     },
     Case {
         name: "the return of a lost pool",
@@ -159,6 +170,7 @@ const OTHERS: [Case; 4] = [
         ends: Phase::Active,
         served_by: "east",
         parked: Parked::Ended,
+        last: false,
     },
     Case {
         name: "the draining of a host",
@@ -168,6 +180,7 @@ const OTHERS: [Case; 4] = [
         ends: Phase::Active,
         served_by: "east",
         parked: Parked::Waits,
+        last: false,
     },
     Case {
         name: "the death of a host",
@@ -177,6 +190,7 @@ const OTHERS: [Case; 4] = [
         ends: Phase::Active,
         served_by: "east",
         parked: Parked::Waits,
+        last: true,
     },
 ];
 
@@ -431,7 +445,7 @@ fn strike_all(case: &Case, how: impl Fn(usize) -> Vec<(Moment, bool)>) -> BTreeS
     let mut struck = BTreeSet::new();
     for skip in 0..40 {
         for (moment, comes_back) in how(skip) {
-            let down = comes_back.then_some(Duration::from_secs(3));
+            let down = (comes_back || case.last).then_some(Duration::from_secs(3));
             let strike = Strike { skip, moment, down };
             let mut stage = Stage::new(case);
             let what = stage.run(case, strike);
