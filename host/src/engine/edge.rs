@@ -22,6 +22,11 @@ use crate::sip::{Message, Method, Name, NameAddr, Uri};
 /// Hosts that may have a message one after the other, before nobody knows what it is about.
 const TRIED_MAX: usize = 4;
 
+/// Whether a message came in at another host, `own` being this one.
+fn is_passed_on(flow: &Flow, own: HostName) -> bool {
+    flow.edge.is_some_and(|edge| edge != own)
+}
+
 /// Where a message is dealt with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
@@ -53,8 +58,11 @@ impl Engine {
             // Requests have been looked at already. A response of nobody knows whom costs other hosts more than a look.
             Place::At(_) if tried.is_empty() && !message.is_request() && !self.is_welcome(flow.remote) => {}
             Place::At(host) => {
-                // Who is about to have a seat may know later what it does not know now.
-                if self.cluster.as_ref().is_some_and(|cluster| !cluster.is_taking_any()) {
+                // Where it came in, and a seat is being taken, more may be known later. Who has it from there knows what it knows, or it
+                // would go to and fro between two that take seats.
+                if is_passed_on(&flow, own)
+                    || self.cluster.as_ref().is_some_and(|cluster| !cluster.is_taking_any())
+                {
                     tried.push(own);
                 }
                 let flow = Flow { edge: Some(flow.edge.unwrap_or(own)), ..flow };
@@ -104,7 +112,7 @@ impl Engine {
             let hosts = hosts.flat_map(|pool| cluster.seats.of_pool(pool));
             let places = holder(&at_home).into_iter().chain(hosts);
             let seats = std::iter::once(at_home.as_str()).chain(backup);
-            return self.first_of(places.filter(may), seats, tried);
+            return self.first_of(places.filter(may), seats, flow, tried);
         }
         if let Some(mark) = message.to_tag().and_then(Mark::of_tag) {
             let made_by = cluster.seats.by_code(mark.host);
@@ -115,7 +123,7 @@ impl Engine {
             let places = [made_by, holder(&at_home)].into_iter().chain(seats.clone().map(holder));
             let places = places.chain([gone]);
             let seats = std::iter::once(at_home.as_str()).chain(seats);
-            return self.first_of(places.flatten().filter(may), seats, tried);
+            return self.first_of(places.flatten().filter(may), seats, flow, tried);
         }
         if self.serves(&at_home) {
             return Place::Here;
@@ -130,19 +138,24 @@ impl Engine {
         &self,
         mut places: impl Iterator<Item = HostName>,
         mut seats: impl Iterator<Item = &'a str> + Clone,
+        flow: &Flow,
         tried: &[HostName],
     ) -> Place {
         let Some(cluster) = &self.cluster else { return Place::Here };
-        if let Some(host) = places.next() {
+        let is_taken = seats.clone().any(|pool| cluster.is_taking(pool));
+        let is_unread = seats.clone().any(|pool| cluster.is_unread(pool));
+        // Who passes it on is not asked again.
+        let is_kept = is_passed_on(flow, cluster.seats.own()) && (is_taken || is_unread);
+        if let Some(host) = places.next().filter(|_| !is_kept) {
             return Place::At(host);
         }
-        if seats.clone().any(|pool| cluster.is_taking(pool)) {
+        if is_taken {
             return Place::Soon;
         }
         let is_vacant = |pool: &str| {
             cluster.seats.holder(pool).is_none() && !cluster.pools.heirs(&cluster.seats, pool).is_empty()
         };
-        if seats.clone().any(is_vacant) {
+        if is_unread || seats.clone().any(is_vacant) {
             return Place::Nowhere;
         }
         if seats.next().is_some_and(|pool| self.serves(pool)) || !tried.is_empty() {

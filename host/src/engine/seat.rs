@@ -115,9 +115,14 @@ impl Clustered {
         self.taking.contains(pool)
     }
 
-    /// The same of any seat.
+    /// Whether this host has a seat, and does not know what goes with it: the store did not tell when it was asked.
+    pub(super) fn is_unread(&self, pool: &str) -> bool {
+        self.seats.holder(pool) == Some(self.seats.own()) && !self.served.contains(pool)
+    }
+
+    /// Either, of any seat.
     pub(super) fn is_taking_any(&self) -> bool {
-        !self.taking.is_empty()
+        !self.taking.is_empty() || self.pools.names().any(|pool| self.is_unread(pool))
     }
 
     /// The seat has been taken, or was not to be had. Nobody has looked at it meanwhile: it may be another's to have by now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchyard_host::admin::Request;
 
 use super::{assert_quiet, one_pool, second};
-use crate::harness::{CallId, OnRing, World, WorldOptions};
+use crate::harness::{CallId, OnRing, StoreDoes, World, WorldOptions};
 
 fn hears(world: &World, phone: usize, call: CallId, whom: &str) -> bool {
     world.phones[phone].call(call).heard.as_ref().is_some_and(|heard| heard.contains(whom))
@@ -106,4 +106,29 @@ fn who_took_the_music_of_a_park_that_failed_with_his_edge_hears_his_peer_again()
             assert!(both, "{moment} ms:\n{}", world.ladder());
         }
     }
+}
+
+/// Who has won the seat cannot read the store at first: what phones ask meanwhile is not answered as if there were no such call.
+#[test]
+fn a_seat_that_cannot_be_read_up_at_once_costs_no_call() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    let (a, b) = world.connect(alice, bob);
+    world.run_for(second() * 5);
+    world.start_ladder();
+    world.kill(0);
+    while world.seat("east").unwrap().host.as_str() != "fe2" {
+        world.run_for(Duration::from_millis(1));
+    }
+    world.store_does = StoreDoes::Hang;
+    world.run_for(Duration::from_millis(100));
+    world.store_does = StoreDoes::WELL;
+    assert_eq!(world.told("seat.taken").len(), 1, "it was not read");
+    world.act(alice, |phone| phone.reinvite(a, "sendonly"));
+    world.run_for(Duration::from_millis(300));
+    assert!(!world.phones[alice].call(a).over, "{}", world.ladder());
+    world.run_for(second() * 5);
+    assert_eq!(world.told("seat.taken").len(), 2);
+    let heard = world.phones[bob].call(b).heard.clone().unwrap();
+    assert!(heard.contains("sendonly"), "{}", world.ladder());
 }

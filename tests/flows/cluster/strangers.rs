@@ -8,7 +8,7 @@ use switchyard_host::engine::Input;
 use switchyard_host::net::{Flow, Protocol};
 
 use super::{one_pool, second, two_pools};
-use crate::harness::{OnRing, World};
+use crate::harness::{OnRing, World, WorldOptions};
 use switchyard_host::sip::Name;
 
 fn stranger(port: u16) -> SocketAddr {
@@ -173,4 +173,43 @@ fn pools_may_have_the_names_of_hosts() {
     assert!(world.phones[alice].call(a).over);
     let _ = frank;
     super::assert_quiet(&world);
+}
+
+/// Two hosts take a seat each, and neither knows what a CANCEL is about: they do not pass it to and fro until they do.
+#[test]
+fn what_nobody_knows_does_not_go_round_while_seats_are_taken() {
+    let mut world = World::with(WorldOptions {
+        hosts: &[("fe1", "east"), ("fe2", "east"), ("fw1", "west"), ("fw2", "west")],
+        ..WorldOptions::default()
+    });
+    world.run_for(second());
+    let before = world.told("seat.taken").len();
+    world.reads_take = second() * 2;
+    for holder in ["east", "west"].map(|pool| world.seat(pool).unwrap().host) {
+        let holder = world.host(holder.as_str());
+        world.kill(holder);
+    }
+    let taken = |world: &World| {
+        ["fe2", "fw2"]
+            .iter()
+            .zip(["east", "west"])
+            .all(|(host, pool)| world.seat(pool).unwrap().host.as_str() == *host)
+    };
+    while !taken(&world) {
+        world.run_for(second() / 100);
+    }
+    world.run_for(second() / 10);
+    assert_eq!(world.told("seat.taken").len(), before, "both are being read up");
+    for (serial, tag) in ["", ";tag=none"].into_iter().enumerate() {
+        for host in ["fe2", "fw2"] {
+            let (host, linked) = (world.host(host), world.linked);
+            inject(&mut world, host, stranger(5060), &request("CANCEL", "sip:bob@example.test", serial, tag));
+            world.run_for(second() / 4);
+            assert!(world.linked - linked < 10, "{}", world.linked - linked);
+        }
+    }
+    assert_eq!(world.told("seat.taken").len(), before, "still");
+    world.run_for(second() * 5);
+    assert_eq!(world.told("seat.taken").len(), before + 2);
+    assert_eq!(answers(&world), [481; 4]);
 }
