@@ -4,6 +4,8 @@
 //! than that. When the host learns that the seat is taken, it tells which calls have ended here, and how those are that were
 //! changed. The new holder goes on from that, and tells both phones again of each other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 use switchyard_sdk::types::LegId;
@@ -13,11 +15,27 @@ use super::elsewhere::in_parts;
 use crate::cluster::Frame;
 use crate::net::{Flow, HostName};
 use crate::sip::{Message, Method};
+use crate::time::Instant;
 
 /// Calls whose end may have to be told to another host.
 const GOODBYES_MAX: usize = 1000;
 /// Legs of a pool that is not served here yet, which others have told of.
 const CHANGED_MAX: usize = 10_000;
+/// How long what they have told is kept: it comes when the seat does. Later the seat has been elsewhere, and the calls have gone on.
+const CHANGED_LASTS: Duration = Duration::from_secs(60);
+
+/// Legs as their host before has told of them, and when.
+#[derive(Debug)]
+pub(super) struct Changed {
+    at: Instant,
+    legs: Vec<Value>,
+}
+
+impl Changed {
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_since(self.at) > CHANGED_LASTS
+    }
+}
 
 impl Engine {
     /// While this host has lost the store another may have taken the call up: it learns of its end when it is known.
@@ -58,11 +76,16 @@ impl Engine {
 
     /// Another host tells of calls that were changed there. It may be ahead of the seat.
     pub(super) fn calls_changed(&mut self, pool: &str, legs: Vec<Value>) {
-        let served = self.serves(pool);
+        let (served, now) = (self.serves(pool), self.core.now.instant);
         let Some(cluster) = &mut self.cluster else { return };
-        let changed = cluster.changed_elsewhere.entry(pool.to_owned()).or_default();
-        changed.extend(legs);
-        changed.truncate(CHANGED_MAX);
+        cluster.changed_elsewhere.retain(|_, told| !told.is_old(now));
+        if cluster.pools.record(pool).is_none() {
+            return;
+        }
+        let nothing = || Changed { at: now, legs: Vec::new() };
+        let told = cluster.changed_elsewhere.entry(pool.to_owned()).or_insert_with(nothing);
+        told.legs.extend(legs);
+        told.legs.truncate(CHANGED_MAX);
         if served {
             let corrected = self.correct_calls(pool);
             self.tell_again(&corrected);
@@ -71,8 +94,12 @@ impl Engine {
 
     /// Of the calls here, those that another host has told of.
     pub(super) fn correct_calls(&mut self, pool: &str) -> Vec<LegId> {
-        let changed = self.cluster.as_mut().and_then(|cluster| cluster.changed_elsewhere.remove(pool));
-        let facts = changed.into_iter().flatten().filter_map(|facts| serde_json::from_value(facts).ok());
+        let told = self.cluster.as_mut().and_then(|cluster| cluster.changed_elsewhere.remove(pool));
+        let told = told.filter(|told| !told.is_old(self.core.now.instant));
+        let facts = told
+            .into_iter()
+            .flat_map(|told| told.legs)
+            .filter_map(|facts| serde_json::from_value(facts).ok());
         facts.filter_map(|facts| self.calls.correct(facts)).collect()
     }
 

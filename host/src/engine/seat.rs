@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::aftermath::Changed;
 use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
 use super::redirect::{Told, nobody_told};
@@ -74,7 +75,7 @@ pub(super) struct Clustered {
     /// The BYEs that came while this host had lost the store.
     pub(super) goodbyes: VecDeque<(Flow, Bytes)>,
     /// By pool that is not served here yet: legs that its holder before has changed, and the store does not know of it.
-    pub(super) changed_elsewhere: BTreeMap<String, Vec<serde_json::Value>>,
+    pub(super) changed_elsewhere: BTreeMap<String, Changed>,
     /// Since when this host has no lease.
     pub(super) fenced_since: Option<Instant>,
 }

@@ -1,9 +1,13 @@
 //! A host that has lost the store, and may be taken for dead.
 
 use expect_test::expect;
+use serde_json::Value;
 use switchyard_host::admin::Request;
+use switchyard_host::cluster::Frame;
+use switchyard_host::engine::Input;
+use switchyard_host::net::HostName;
 use switchyard_host::sip::Status;
-use switchyard_host::store::keys::lamps_prefix;
+use switchyard_host::store::keys::{calls_prefix, lamps_prefix};
 
 use crate::harness::{OnRing, World, WorldOptions};
 
@@ -227,4 +231,33 @@ fn the_record_of_a_subscription_that_ends_meanwhile_is_removed_when_the_host_is_
     world.cut_from_store(0, false);
     world.run_for(second() * 10);
     assert_eq!(recorded(&world), 0);
+}
+
+/// A host was told how a call is that it did not get to serve, and gets to serve it much later.
+#[test]
+fn what_others_have_told_of_a_call_is_forgotten_when_its_seat_does_not_come() {
+    let ladder = |told: bool| {
+        let mut world = one_pool();
+        let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+        let (_, b) = world.connect(alice, bob);
+        world.run_for(second() * 5);
+        world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+        world.run_for(second() * 5);
+        let recorded = world.store.snapshot(&calls_prefix()).records;
+        let record: Value = serde_json::from_slice(&recorded.values().next().unwrap().value).unwrap();
+        let legs = record["legs"].as_array().unwrap().clone();
+        assert_eq!(legs.len(), 2);
+        world.act(bob, |phone| phone.reinvite(b, "sendrecv"));
+        world.run_for(second() * 5);
+        if told {
+            let [from, pool] = ["fe1", "east"].map(|name| HostName::new(name).unwrap());
+            world.gets(1, Input::Link { from, frame: Frame::Changed { pool, legs } });
+        }
+        world.run_for(second() * 300);
+        world.kill(0);
+        world.start_ladder();
+        world.run_for(second() * 30);
+        world.ladder()
+    };
+    assert_eq!(ladder(true), ladder(false));
 }
