@@ -31,12 +31,14 @@ pub static UNLINKED: Repeats = Repeats::new("times something could not be said t
 pub static LINK_UNOPENED: Repeats = Repeats::new("connections to other hosts that could not be opened");
 /// Connections to the cluster's port that were no host's.
 pub static LINK_REFUSED: Repeats = Repeats::new("connections of no host to the cluster's port");
+/// Frames of other hosts that are not understood.
+pub static LINK_UNREAD: Repeats = Repeats::new("things another host said that are not understood");
 /// Attempts to get the host's record back in the store.
 pub static RECORD_GONE: Repeats = Repeats::new("attempts to get the host's record back");
 /// Writes that the store did not take.
 pub static UNSTORED: Repeats = Repeats::new("writes that failed");
 
-static ALL: [&Repeats; 14] = [
+static ALL: [&Repeats; 15] = [
     &MALFORMED,
     &LIMITED,
     &UNSENT,
@@ -49,6 +51,7 @@ static ALL: [&Repeats; 14] = [
     &UNLINKED,
     &LINK_UNOPENED,
     &LINK_REFUSED,
+    &LINK_UNREAD,
     &RECORD_GONE,
     &UNSTORED,
 ];

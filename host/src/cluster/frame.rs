@@ -159,7 +159,8 @@ impl Frame {
     /// Takes the next whole frame from the front of `buffer`; `None` until it is all there.
     ///
     /// # Errors
-    /// When what comes is no frame: nothing after it can be understood.
+    /// When what comes is no frame. One that is [unreadable](FrameError::Unreadable) is taken, and the next one can be read; after any
+    /// other error nothing can be understood.
     pub fn read(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let Some((lengths, _)) = buffer.split_first_chunk::<8>() else { return Ok(None) };
         let length = |at: usize| {
@@ -243,6 +244,7 @@ mod tests {
         assert!(matches!(Frame::read(&mut long), Err(FrameError::TooLong(_))));
         let mut odd = BytesMut::from(&b"\0\0\0\x02\0\0\0\0{}"[..]);
         assert!(matches!(Frame::read(&mut odd), Err(FrameError::Unreadable(_))));
+        assert!(odd.is_empty(), "the next one is read");
         let huge = Frame::Send {
             flow: Flow::to_pool(HostName::new("a").unwrap()),
             known: false,

@@ -216,6 +216,14 @@ async fn listen(shared: &Shared, from: HostName, mut stream: TlsStream<TcpStream
                         asked = true;
                     }
                     Ok(None) => break,
+                    // One that a later version says, perhaps: where the next begins is known.
+                    Err(FrameError::Unreadable(error)) => {
+                        if repeats::LINK_UNREAD.is_first() {
+                            tracing::warn!(%from, %error, "another host says something that is not understood: is its version another?");
+                        }
+                        heard += 1;
+                        asked = true;
+                    }
                     Err(error) => return Ending::NoFrame(error),
                 }
             }

@@ -474,27 +474,48 @@ async fn strangers_are_let_go_and_keep_nobody_out() {
     assert_eq!(west.hears_frame("fe1").await, frame(1));
 }
 
-/// One that is let in and then says what cannot be understood is cut off; what it said before counts.
+/// A host that is let in says all this, in its own words.
+async fn says_raw(office: &Office, west: &Host, raw: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let config = Arc::clone(&office.certify("fe1").client);
+    let stream = TcpStream::connect(west.at).await.unwrap();
+    let to = ServerName::try_from("fe2.cluster").unwrap();
+    let mut stream = TlsConnector::from(config).connect(to, stream).await.unwrap();
+    stream.write_all(raw).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+/// One that is let in and then says what is no frame is cut off; what it said before counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_ends_a_connection() {
     let office = Office::new();
     let (_, mut west) = pair(&office);
-    for garbage in [&[0xff_u8; 64][..], b"\0\0\0\x02\0\0\0\0{}"] {
-        let config = Arc::clone(&office.certify("fe1").client);
-        let stream = TcpStream::connect(west.at).await.unwrap();
-        let to = ServerName::try_from("fe2.cluster").unwrap();
-        let mut stream = TlsConnector::from(config).connect(to, stream).await.unwrap();
-        let mut out = bytes::BytesMut::new();
-        frame(1).write(&mut out).unwrap();
-        out.extend_from_slice(garbage);
-        stream.write_all(&out).await.unwrap();
-        stream.flush().await.unwrap();
-        assert_eq!(west.hears_frame("fe1").await, frame(1));
-        let mut rest = Vec::new();
-        let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("it is not cut off");
-        assert!(rest.len() <= 16, "{rest:?}");
-    }
+    let mut out = bytes::BytesMut::new();
+    frame(1).write(&mut out).unwrap();
+    out.extend_from_slice(&[0xff; 64]);
+    let mut stream = says_raw(&office, &west, &out).await;
+    assert_eq!(west.hears_frame("fe1").await, frame(1));
+    let mut rest = Vec::new();
+    let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("it is not cut off");
+    assert!(rest.len() <= 16, "{rest:?}");
     west.hears_nothing().await;
+}
+
+/// While a cluster is given a new version, host by host.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_later_version_understands_is_passed_over_and_acknowledged() {
+    let office = Office::new();
+    let (_, mut west) = pair(&office);
+    let mut out = bytes::BytesMut::new();
+    let later = br#"{"frame":"of_tomorrow","pool":"east"}"#;
+    out.extend_from_slice(&[0, 0, 0, u8::try_from(later.len()).unwrap(), 0, 0, 0, 3]);
+    out.extend_from_slice(later);
+    out.extend_from_slice(b"SIP");
+    frame(1).write(&mut out).unwrap();
+    let mut stream = says_raw(&office, &west, &out).await;
+    assert_eq!(west.hears_frame("fe1").await, frame(1));
+    let acknowledged = async { while stream.read_u64().await.unwrap() < 2 {} };
+    timeout(LONG, acknowledged).await.expect("both were heard");
 }
 
 fn unfit(cluster: &Cluster, host: &str) -> Vec<String> {
