@@ -92,9 +92,10 @@ impl Party {
     }
 }
 
-/// How a request reached the plugin.
+/// How a request reached the plugin. There will be more: a plugin refuses what it does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum How {
     /// A blind transfer (REFER within the call), or a REFER to the service whose Refer-To carries Replaces
     /// (RFC 5359 §2.15): `far` is to be parked, `near` is the leg of who asks.

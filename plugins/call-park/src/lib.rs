@@ -100,6 +100,7 @@ fn wish(offer: &Offer) -> Wish {
             Some(far) => Wish::Park(far.clone()),
             None => refuse(Code::NOTHING_TO_PARK, "there is nobody to park".to_owned()),
         },
+        _ => refuse(Code::NOTHING_TO_PARK, "this version parks no calls that come like this".to_owned()),
     }
 }
 

@@ -85,6 +85,8 @@ impl Settings {
             Routing::Team if !self.team_calls => Some("team calls are not picked up here"),
             Routing::Delegates if !self.delegated_calls => Some("calls to delegates are not picked up here"),
             Routing::Direct | Routing::Team | Routing::Delegates => None,
+            // No setting of this version says that they may be.
+            _ => Some("such calls are not picked up here"),
         }
     }
 

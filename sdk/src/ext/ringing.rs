@@ -92,7 +92,8 @@ pub struct WaitingCall {
     pub since_ms: u64,
 }
 
-/// What a call does that could be taken.
+/// What a call does that could be taken. Complete on purpose, unlike [`Routing`]: a plugin hands it back when it takes the
+/// call, so plugin and host both decide about each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitState {
@@ -107,9 +108,10 @@ pub enum WaitState {
     Held,
 }
 
-/// How a call came to ring at its callee (GCP-08, GCP-09).
+/// How a call came to ring at its callee (GCP-08, GCP-09). There will be more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Routing {
     /// At the callee's own phones, and those that ring along.
     #[default]
