@@ -1,5 +1,6 @@
 //! Who the users are: the mirror of the store's `user/` records that calls and registrations look into.
 
+mod change;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -79,9 +79,14 @@ fn the_engine_tells_what_the_description_says() {
         ("/api/v1/plugins", Request::Plugins, 1),
         ("/api/v1/pools", Request::Pools, 1),
     ] {
-        let answer = world.ask(request).unwrap();
+        let answer = world.ask(request.clone()).unwrap();
         assert!(answer.as_array().is_some_and(|list| list.len() >= least), "{path}: {answer}");
         assert_eq!(mistakes(&document, &schema(path), &answer, path), Vec::<String>::new());
+        // One thing, one word: a call says of itself what its orbit says.
+        let states = answer.as_array().unwrap().iter().map(|row| row["state"].clone());
+        if let Request::Calls | Request::Occupants = request {
+            assert_eq!(states.filter(|state| state == "parked").count(), 1, "{path}: {answer}");
+        }
     }
     for (path, request) in [("/api/v1/policies", Request::PolicyStatus), ("/api/v1/status", Request::Status)]
     {

@@ -85,7 +85,9 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             "bindings": [{"contact": "sip:alice@192.0.2.7", "flow": "udp:192.0.2.7:5060", "expires": 0}]
         }])),
         Request::RemoveUser { .. } => Ok(json!({})),
-        Request::ReloadPlugin { name } => Ok(json!({"name": name, "version": "0.2.0", "state": "running"})),
+        Request::ReloadPlugin { name } => {
+            Ok(json!({"name": name, "version": "0.2.0", "generation": 1, "state": "running"}))
+        }
         Request::AddUser { name, change, .. } | Request::SetUser { name, change, .. } => {
             let mut user = json!({"name": name, "pool": "east", "may_park": false, "may_retrieve": true, "bindings": []});
             for (key, value) in change {

@@ -22,7 +22,7 @@ use super::events::Events;
 use super::handle::{AdminHandle, Readiness, State as Life};
 use super::request::{RangeSpec, Refused, Request};
 use crate::config::{self, KIND_CALL_PARK, Secret};
-use crate::directory::CallRules;
+use crate::directory::User;
 use crate::pool::Ask;
 
 /// The description of the interface, served at `/api/v1/openapi.json`.
@@ -389,38 +389,6 @@ async fn user(State(service): State<Service>, Segment(name): Segment) -> Answer 
     Ok(answer::json(&answer::find(users, "name", &name, "user")?))
 }
 
-/// What may change of a user; read for its checks, for the engine gets the JSON as it came. A field left out
-/// stays; `null` means none (RFC 7396).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UserChange {
-    #[serde(rename = "may_park")]
-    _may_park: Option<bool>,
-    #[serde(rename = "may_retrieve")]
-    _may_retrieve: Option<bool>,
-    pickup_group: Option<Texts>,
-    extension: Option<String>,
-    #[serde(rename = "display")]
-    _display: Option<String>,
-}
-
-/// One text, or several.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Texts {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Texts {
-    fn as_slice(&self) -> &[String] {
-        match self {
-            Texts::One(text) => std::slice::from_ref(text),
-            Texts::Several(texts) => texts,
-        }
-    }
-}
-
 /// The password apart, and the rest checked as far as the engine's state is not needed for it.
 fn checked(mut change: Map<String, Value>) -> Result<(Map<String, Value>, Option<Secret>), Refused> {
     let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
@@ -429,19 +397,9 @@ fn checked(mut change: Map<String, Value>) -> Result<(Map<String, Value>, Option
         Some(Value::String(password)) if !password.trim().is_empty() => Some(Secret::new(password)),
         Some(_) => return Err(wrong("password: expected some text".to_owned())),
     };
-    // The engine checks rules whole.
-    let mut others = change.clone();
-    others.retain(|key, _| !CallRules::KEYS.contains(&key.as_str()));
-    let checked: UserChange = serde_json::from_value(Value::Object(others))
-        .map_err(|error| wrong(format!("the body does not fit: {error}")))?;
-    for flag in ["may_park", "may_retrieve"] {
-        if change.get(flag).is_some_and(Value::is_null) {
-            return Err(wrong(format!("{flag} is true or false, not null")));
-        }
-    }
-    let groups = checked.pickup_group.as_ref().map_or(&[][..], Texts::as_slice);
-    for number in checked.extension.iter().chain(groups) {
-        config::check_number(number).map_err(wrong)?;
+    let mut user = User::default();
+    for (key, value) in &change {
+        user.set(key, value).map_err(wrong)?;
     }
     Ok((change, password))
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::KIND_CALL_PARK;
+use crate::directory::CallRules;
+use crate::near::did_you_mean;
 
 /// A plugin-based SIP feature host: registrar, back-to-back user agent, Call Park, Group Call Pickup.
 #[derive(Parser, Clone, PartialEq, Debug)]
@@ -293,19 +295,30 @@ pub(super) struct UserSettings {
     /// Whether the user may retrieve parked calls.
     #[arg(long, value_name = "BOOL")]
     pub may_retrieve: Option<bool>,
-    /// The number of the pickup group.
+    /// The number of the pickup group; '' for none.
     #[arg(long, value_name = "NUMBER")]
     pub pickup_group: Option<String>,
-    /// The number others dial.
+    /// The number others dial; '' for none.
     #[arg(long, value_name = "NUMBER")]
     pub extension: Option<String>,
-    /// The name shown on phones.
+    /// The name shown on phones; '' for none.
     #[arg(long, value_name = "NAME")]
     pub display: Option<String>,
     /// A rule for calls, KEY=VALUE; an empty value takes it away. Keys: forward_always, forward_busy, forward_no_answer,
     /// forward_unregistered, no_answer_after, also_ring, team, delegates, private_number, not_pickable_from.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub rule: Vec<String>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = rule)]
+    pub rule: Vec<(String, String)>,
+}
+
+/// `forward_busy=1004`. A key alone is more likely half a rule than the wish to take one away.
+fn rule(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unzip();
+    let key = key.unwrap_or(text).trim();
+    if !CallRules::KEYS.contains(&key) {
+        return Err(format!("there is no rule {key}{}", did_you_mean(key, CallRules::KEYS)));
+    }
+    let value = value.ok_or_else(|| format!("expected {key}=VALUE, or {key}= to take it away"))?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[derive(Subcommand, Clone, PartialEq, Debug)]

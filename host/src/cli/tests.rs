@@ -9,6 +9,8 @@ use clap::CommandFactory;
 
 use expect_test::{Expect, expect};
 
+use serde_json::json;
+
 use tokio::net::TcpListener;
 
 use super::*;
@@ -119,6 +121,8 @@ fn wrong_usage_is_status_2_and_help_is_status_0() {
         &["orbit", "set", "east"],
         &["user", "set", "alice"],
         &["user", "set", "alice", "--password", "s3cret"],
+        &["user", "set", "alice", "--rule", "forward_bussy=1004"],
+        &["user", "set", "alice", "--rule", "forward_busy"],
         &["call", "show", "x"],
         // Not offered where it would be ignored.
         &["run", "--json"],
@@ -131,6 +135,10 @@ fn wrong_usage_is_status_2_and_help_is_status_0() {
         assert!(!said.err.is_empty() && said.out.is_empty());
     }
     assert!(say(&["orbit", "lsit"], None).err.contains("'list'"));
+    let said = |rule| say(&["user", "set", "alice", "--rule", rule], None).err;
+    let misspelt = said("forward_bussy=1004");
+    assert!(misspelt.contains("--rule") && misspelt.contains("did you mean forward_busy?"), "{misspelt}");
+    assert!(said("forward_busy").contains("forward_busy= to take it away"), "{}", said("forward_busy"));
     let help = say(&["call", "park", "--help"], None);
     assert_eq!((help.status, help.err.as_str()), (0, ""));
     assert!(help.out.contains("switchyard call park 7 --parker bob --orbit 7001"));
@@ -333,6 +341,26 @@ fn acts_say_what_was_done() {
     );
     let Some(Request::SetUser { change, .. }) = host.last() else { panic!("{:?}", host.last()) };
     assert_eq!(change.get("forward_busy"), Some(&serde_json::Value::Null));
+    host.check(
+        "user set alice --pickup-group= --display=",
+        expect![[r#"
+            user          alice
+            extension
+            name
+            pool          east
+            pickup group
+            may park      no
+            may retrieve  yes
+        "#]],
+    );
+    let Some(Request::SetUser { change, .. }) = host.last() else { panic!("{:?}", host.last()) };
+    assert_eq!(json!(change), json!({ "pickup_group": null, "display": null }));
+    host.check(
+        "plugin reload call-park",
+        expect![[r#"
+            call-park 0.2.0 runs, generation 1
+        "#]],
+    );
     host.check(
         "user unset-pickup alice",
         expect![[r#"

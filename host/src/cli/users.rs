@@ -90,22 +90,24 @@ fn groups(user: &Value) -> String {
 /// What was given of a user's settings.
 fn fields(settings: &UserSettings) -> Map<String, Value> {
     let UserSettings { may_park, may_retrieve, pickup_group, extension, display, rule } = settings;
-    let mut fields =
-        present([("pickup_group", pickup_group), ("extension", extension), ("display", display)]);
+    let mut fields = Map::new();
+    for (key, text) in [("pickup_group", pickup_group), ("extension", extension), ("display", display)] {
+        let value = text.as_deref().map(|text| if text.is_empty() { Value::Null } else { json!(text) });
+        fields.extend(value.map(|value| (key.to_owned(), value)));
+    }
     for (key, value) in [("may_park", may_park), ("may_retrieve", may_retrieve)] {
         if let Some(value) = value {
             fields.insert(key.to_owned(), json!(value));
         }
     }
-    for rule in rule {
-        let (key, value) = rule.split_once('=').unwrap_or((rule, ""));
+    for (key, value) in rule {
         // Lists are told from texts by the host, which knows the keys.
-        let value = match value {
+        let value = match value.as_str() {
             "" => Value::Null,
             list if list.contains(',') => json!(list.split(',').map(str::trim).collect::<Vec<_>>()),
             text => json!(text),
         };
-        fields.insert(key.trim().to_owned(), value);
+        fields.insert(key.clone(), value);
     }
     fields
 }

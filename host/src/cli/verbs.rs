@@ -225,7 +225,8 @@ pub(super) fn plugins(client: &Client, json: bool, out: &mut dyn Write) -> Done 
 
 pub(super) fn plugin_reload(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {
     let plugin = client.post(&format!("plugins/{}/reload", segment(name)), json!({}))?;
-    done(&plugin, json, out, &format!("{name} {} runs", text(&plugin["version"])))
+    let [version, generation] = ["version", "generation"].map(|field| text(&plugin[field]));
+    done(&plugin, json, out, &format!("{name} {version} runs, generation {generation}"))
 }
 
 pub(super) fn plugin(name: &str, client: &Client, json: bool, out: &mut dyn Write) -> Done {

@@ -11,10 +11,10 @@ use super::{AdminId, Engine, Output};
 use crate::admin::{RangeSpec, Refused, Request};
 use crate::call::{Done, Failed, Headers, Leg, Origin, Peer, Rejection, Ringing, RingsNow, State};
 use crate::config::{KIND_CALL_PARK, KIND_GROUP_PICKUP, Secret};
-use crate::directory::{CallRules, User};
+use crate::directory::User;
 use crate::near::did_you_mean;
 use crate::net::Listener;
-use crate::orbit;
+use crate::orbit::{self, Occupant};
 use crate::plugin::LoadError;
 use crate::pool::Replacement;
 use crate::sip::Status;
@@ -156,9 +156,12 @@ impl Engine {
         for leg in self.calls.legs() {
             calls.entry(leg.call).or_default().push(leg);
         }
+        let rings = self.rings_for_orbits();
         let rows = calls.into_iter().map(|(id, legs)| {
             let state = if legs.iter().any(|leg| leg.peer == Peer::Host) {
-                "waiting"
+                let occupant = legs.iter().find_map(|leg| self.orbits.orbit_of(leg.id));
+                occupant
+                    .map_or("waiting", |occupant| word_of(occupant, rings.get(&occupant.number.to_string())))
             } else if legs.iter().all(|leg| leg.state == State::Confirmed) {
                 "answered"
             } else {
@@ -390,14 +393,14 @@ impl Engine {
 
     /// Every call in an orbit. One for which phones ring tells of that: until they give up is its next step then.
     pub(super) fn list_occupants(&self) -> Value {
-        let rings: BTreeMap<String, RingsNow> =
-            self.calls.rings_for_orbits(&self.core).map(|rings| (rings.number.clone(), rings)).collect();
+        let rings = self.rings_for_orbits();
         let rows = self.orbits.occupants().map(|occupant| {
             let mut row = occupant.row();
+            let rings = rings.get(&occupant.number.to_string());
+            row["state"] = json!(word_of(occupant, rings));
             if occupant.state == orbit::State::Parked
-                && let Some(rings) = rings.get(&occupant.number.to_string())
+                && let Some(rings) = rings
             {
-                row["state"] = json!(if rings.attempt.is_some() { "recalling" } else { "ringing" });
                 row["ringing"] = json!(rings.whom.join(", "));
                 row["deadline"] = json!(rings.until.map(|at| self.core.now.utc_of(at)));
                 if let Some(attempt) = rings.attempt {
@@ -408,6 +411,10 @@ impl Engine {
             row
         });
         Value::Array(rows.collect())
+    }
+
+    fn rings_for_orbits(&self) -> BTreeMap<String, RingsNow> {
+        self.calls.rings_for_orbits(&self.core).map(|rings| (rings.number.clone(), rings)).collect()
     }
 
     fn put_range(&mut self, spec: &RangeSpec) -> Result<Operation, Refused> {
@@ -527,60 +534,22 @@ impl Engine {
         password: Option<&Secret>,
     ) -> Result<(Value, Operation), Refused> {
         for (key, value) in change {
-            let text = || match value {
-                Value::Null => Ok(None),
-                Value::String(text) if !text.contains(['\r', '\n']) => Ok(Some(text.clone())),
-                _ => Err(bad(format!("{key}: expected a text or null, found {value}"))),
-            };
-            let flag = || {
-                value.as_bool().ok_or_else(|| bad(format!("{key}: expected true or false, found {value}")))
-            };
-            match key.as_str() {
-                "may_park" => user.may_park = flag()?,
-                "may_retrieve" => user.may_retrieve = flag()?,
-                "display" => user.display = text()?,
-                "pickup_group" => {
-                    let mut groups = match value {
-                        Value::Array(items) => {
-                            items.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
-                        }
-                        _ => text()?.into_iter().collect(),
-                    };
-                    let fits = |group: &&String| {
-                        let range = self.orbits.ranges().find(group);
-                        range.is_some_and(|range| range.kind() == KIND_GROUP_PICKUP)
-                    };
-                    if let Some(group) = groups.iter().find(|group| !fits(group)) {
-                        return Err(bad(format!(
-                            "{group} lies in no range of kind {KIND_GROUP_PICKUP} (GCP-04)"
-                        )));
-                    }
-                    let further = if groups.is_empty() { Vec::new() } else { groups.split_off(1) };
-                    user.pickup_group = groups.pop();
-                    user.further_pickup_groups = further;
-                }
-                "extension" => {
-                    let extension = text()?;
-                    if let Some(extension) = &extension {
-                        self.check_reached_at(&user.name, extension)?;
-                    }
-                    user.extension = extension;
-                }
-                other => {
-                    if let Some(set) = user.rules.set(other, value) {
-                        set.map_err(|why| bad(format!("{other}: {why}")))?;
-                        if other == "private_number"
-                            && let Some(number) = &user.rules.private_number
-                        {
-                            self.check_reached_at(&user.name, number)?;
-                        }
-                        continue;
-                    }
-                    const KEYS: [&str; 5] =
-                        ["may_park", "may_retrieve", "display", "pickup_group", "extension"];
-                    let near = did_you_mean(other, KEYS.into_iter().chain(CallRules::KEYS));
-                    return Err(bad(format!("{other}: unknown key{near}")));
-                }
+            user.set(key, value).map_err(bad)?;
+        }
+        let has = |key: &str| change.contains_key(key);
+        let fits = |group: &&str| {
+            let range = self.orbits.ranges().find(group);
+            range.is_some_and(|range| range.kind() == KIND_GROUP_PICKUP)
+        };
+        if has("pickup_group")
+            && let Some(group) = user.pickup_groups().find(|group| !fits(group))
+        {
+            return Err(bad(format!("{group} lies in no range of kind {KIND_GROUP_PICKUP} (GCP-04)")));
+        }
+        for (key, number) in [("extension", &user.extension), ("private_number", &user.rules.private_number)]
+        {
+            if let Some(number) = number.as_deref().filter(|_| has(key)) {
+                self.check_reached_at(&user.name, number)?;
             }
         }
         if let Some(password) = password {
@@ -588,6 +557,15 @@ impl Engine {
         }
         let operation = user.put();
         Ok((self.user_row(&user), operation))
+    }
+}
+
+/// How it goes with a call in an orbit; `rings`: phones ring for it.
+fn word_of(occupant: &Occupant, rings: Option<&RingsNow>) -> &'static str {
+    match rings.filter(|_| occupant.state == orbit::State::Parked) {
+        Some(rings) if rings.attempt.is_some() => "recalling",
+        Some(_) => "ringing",
+        None => occupant.state.word(),
     }
 }
 
