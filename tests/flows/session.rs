@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_host::sip::{Name, Status};
+use switchyard_host::sip::{Name, Refresher, Status};
 
 use crate::harness::{OnRing, World};
 
@@ -35,6 +35,25 @@ fn a_session_interval_that_is_too_short_is_refused_with_the_least() {
     let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &headers, true));
     world.run_for(second());
     assert_eq!(world.phones[alice].call(call).failed, Some(Status::SESSION_INTERVAL_TOO_SMALL));
+}
+
+/// A phone that was to refresh and says nothing of time any more, when it is asked for something else: the host does it.
+#[test]
+fn a_phone_that_stops_keeping_time_keeps_its_call() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.phones[bob].on_ring = OnRing::AnswerAfter(second());
+    world.phones[alice].keeps_time = Some(Refresher::Uac);
+    let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second() * 5);
+    world.phones[alice].keeps_time = None;
+    let b = world.phones[bob].last();
+    world.act(bob, |phone| phone.reinvite(b, "sendonly"));
+    world.run_for(second() * 5);
+    world.start_ladder();
+    world.run_for(second() * 200);
+    assert!(world.phones[alice].call(call).up && world.phones[bob].call(b).up, "{}", world.ladder());
+    assert!(world.ladder().contains("host  -> alice  UPDATE"), "{}", world.ladder());
 }
 
 /// A caller who vanished without a word: the session timer ends the call for the other side.

@@ -2,7 +2,8 @@
 //! (peers that know of each other, orbits that hold one live call, nobody left alone) is `Engine::audit`; here is what
 //! takes both ends, or time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use switchyard_host::admin::Request;
@@ -95,6 +96,7 @@ pub fn ends(all: &[Event], seen: usize, world: Circumstances) -> Result<(), Stri
                 || world.moves && reason == PUT_DOWN
                 || world.moves && reason == "the phone does not know the call" && hung_up(event)
                 || world.between && reason.starts_with("the phone answered 481")
+                || world.between && reason == "the other side refused" && moved_at_the_other_end(all, event)
                 || world.disconnects && ["its pool is lost", "its pool is moved"].contains(&reason)
         };
         if !allowed {
@@ -102,6 +104,15 @@ pub fn ends(all: &[Event], seen: usize, world: Circumstances) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// A call between two servers can be parked or transferred from both its ends in one moment: each server refuses the other's
+/// change until one gives up.
+fn moved_at_the_other_end(all: &[Event], ended: &Event) -> bool {
+    const GIVES_UP: Duration = Duration::from_secs(30);
+    let lately = |event: &&Event| ended.at.saturating_since(event.at) < GIVES_UP;
+    let moves = all.iter().filter(|event| event.what == "call.referred").filter(lately);
+    moves.map(|event| event.detail["by"].to_string()).collect::<BTreeSet<_>>().len() > 1
 }
 
 /// A phone that says it does not know a call has none.

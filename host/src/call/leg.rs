@@ -11,6 +11,7 @@ use super::branch::{Candidate, Headers};
 use super::negotiation::Negotiation;
 use super::restore::LegFacts;
 use super::session_timer::SessionTimer;
+use crate::engine::core::{ALLOW, SUPPORTED};
 use crate::media::StreamId;
 use crate::net::{Flow, Protocol};
 use crate::sip::{ClientId, Dialog, DialogId, Draft, Message, Method, Name, ServerId};
@@ -374,6 +375,16 @@ impl Leg {
         } else {
             self.earlies.iter().map(|early| early.dialog.id()).collect()
         }
+    }
+
+    /// A request that refreshes the session and the target: a re-INVITE or an UPDATE (RFC 4028 §7.4).
+    pub fn refreshing(&mut self, method: Method) -> Draft {
+        let mut draft = self.dialog.request(method);
+        draft.add(Name::Contact, &self.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
+        if self.session.interval.is_some() {
+            self.session.ask(&mut draft, None);
+        }
+        draft
     }
 
     /// Whether it stands and nothing changes its session now.

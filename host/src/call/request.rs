@@ -313,9 +313,7 @@ impl Calls {
         if status.is_success() {
             leg.credentials = cx.tx.request_of(client).map(Credentials::of).unwrap_or_default();
             leg.dialog.refresh_target(response);
-            if response.get(Name::SessionExpires).is_some() {
-                leg.session = SessionTimer::from_response(response);
-            }
+            leg.session = leg.session.refreshed(response);
             self.start_session_timer(cx, id);
             self.on_accepted(cx, id, response);
         } else if self.answer_challenge_in_dialog(cx, client, id, response) {
@@ -398,11 +396,7 @@ impl Calls {
         let Some((name, value)) = answer_challenge(response, login, &method, &uri, 1, &cnonce) else {
             return false;
         };
-        let mut draft = leg.dialog.request(method.clone());
-        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
-        if leg.session.interval.is_some() && method == Method::Invite {
-            leg.session.ask(&mut draft, None);
-        }
+        let mut draft = leg.refreshing(method.clone());
         draft.set(name, value);
         if !sent.body().is_empty() {
             draft.body(sent.content_type().unwrap_or("application/sdp"), sent.body());

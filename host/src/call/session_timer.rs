@@ -58,6 +58,13 @@ impl SessionTimer {
         }
     }
 
+    /// Reads a 2xx to a refresh of ours. One that says nothing of time: the other side keeps it no more, and the session is ours
+    /// to refresh (RFC 4028 §7.2).
+    pub fn refreshed(self, response: &Message) -> Self {
+        let agreed = Self::from_response(response);
+        if agreed.interval.is_some() { agreed } else { Self { ours: self.interval.is_some(), ..self } }
+    }
+
     /// Writes our 2xx.
     pub fn answer(&self, response: &mut Draft) {
         if let Some(interval) = self.interval {

@@ -6,9 +6,9 @@ use switchyard_sdk::types::LegId;
 
 use super::leg::{Credentials, Peer, State};
 use super::{Calls, SubscriptionId};
-use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
+use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
-use crate::sip::{ClientId, Failure, Message, Method, Name, Status};
+use crate::sip::{ClientId, Failure, Message, Method, Status};
 
 /// How often a waiting phone without session timer is asked whether it is still there (design.md §3).
 const PROBE: Duration = Duration::from_secs(60);
@@ -85,9 +85,7 @@ impl Calls {
         // An UPDATE without body says nothing about media (RFC 4028 §7.4); a re-INVITE must repeat the description,
         // whose unchanged version says that nothing has changed.
         let update = leg.abilities.update;
-        let mut draft = leg.dialog.request(if update { Method::Update } else { Method::Invite });
-        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
-        leg.session.ask(&mut draft, None);
+        let mut draft = leg.refreshing(if update { Method::Update } else { Method::Invite });
         if !update {
             let Some(body) = leg.negotiation.repeat_offer() else { return };
             draft.body("application/sdp", body);
@@ -136,10 +134,8 @@ impl Calls {
                     }
                     self.send_ack(cx, id, response.cseq().number, None);
                 }
-                if let Some(leg) = self.legs.get_mut(&id)
-                    && response.get(Name::SessionExpires).is_some()
-                {
-                    leg.session = super::session_timer::SessionTimer::from_response(response);
+                if let Some(leg) = self.legs.get_mut(&id) {
+                    leg.session = leg.session.refreshed(response);
                 }
                 self.start_session_timer(cx, id);
                 if self.legs.get_mut(&id).is_some_and(|leg| std::mem::take(&mut leg.in_doubt)) {

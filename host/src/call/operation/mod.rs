@@ -22,7 +22,7 @@ use crate::call::branch::{Candidate, Headers, elsewhere};
 use crate::call::leg::{ForWhom, Peer, State};
 use crate::call::negotiation::{Directions, HostCodecs, Negotiation};
 use crate::call::{Calls, Done, Failed, Notice, OpId, Origin};
-use crate::engine::core::{ALLOW, Core, Owner, SUPPORTED};
+use crate::engine::core::{Core, Owner};
 use crate::engine::timers::Timer;
 use crate::media::Playlist;
 use crate::sip::{Message, Method, Name, Status};

@@ -15,11 +15,7 @@ impl Calls {
     ) {
         let asserted = identity.map(|party| crate::call::identity::asserted(cx, party));
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let mut draft = leg.dialog.request(Method::Invite);
-        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
-        if leg.session.interval.is_some() {
-            leg.session.ask(&mut draft, None);
-        }
+        let mut draft = leg.refreshing(Method::Invite);
         if let Some(asserted) = asserted {
             draft.add(Name::PAssertedIdentity, asserted);
         }
@@ -32,8 +28,7 @@ impl Calls {
 
     pub(in crate::call) fn send_update(&mut self, cx: &mut Core, id: LegId, body: Option<Bytes>) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let mut draft = leg.dialog.request(Method::Update);
-        draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
+        let mut draft = leg.refreshing(Method::Update);
         if let Some(body) = body {
             draft.body("application/sdp", body);
         }
