@@ -34,6 +34,12 @@ pub(crate) fn world_of(listen: &str, token: Option<&str>) -> World {
     tokio::spawn(async move {
         while let Some((request, reply)) = inbox.recv().await {
             seen.lock().unwrap().push(request.clone());
+            // His phone rings for a while.
+            if let Request::Retrieve { user, .. } | Request::Pickup { user, .. } = &request
+                && user == "dozy"
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+            }
             let _ = reply.send(answer(&request));
         }
     });

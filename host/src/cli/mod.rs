@@ -11,6 +11,7 @@ mod documents;
 mod drill;
 mod logging;
 mod names;
+mod patience;
 mod pools;
 pub(crate) mod table;
 mod users;
@@ -89,7 +90,7 @@ fn execute(
         Command::Orbit { remote, verb } => verbs::orbit(verb, &client(remote)?, remote.output.json, out),
         Command::User { remote, verb } => users::user(verb, &client(remote)?, remote.output.json, out),
         Command::Pool { remote, verb } => pools::pool(verb, &client(remote)?, remote.output.json, out),
-        Command::Call { remote, verb } => verbs::call(verb, &client(remote)?, remote.output.json, out),
+        Command::Call { remote, verb } => verbs::call(verb, &client(remote)?, remote.output.json, out, err),
         Command::Policy(PolicyCommand::Check(policy)) => check::policies(cli, policy, out),
         Command::Policy(PolicyCommand::Status(remote)) => {
             verbs::policy_status(&client(remote)?, remote.output.json, out)

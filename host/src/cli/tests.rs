@@ -378,6 +378,20 @@ fn acts_say_what_was_done() {
 }
 
 #[test]
+fn whoever_waits_for_a_phone_is_told_that_it_rings() {
+    let host = host(None);
+    for (line, done) in [
+        ("call retrieve 7001 --user dozy", "dozy has the call that waited in 7001\n"),
+        ("call pickup 9 --user dozy", "dozy has call 9\n"),
+    ] {
+        let said = host.say(line);
+        assert_eq!((said.status, &*said.out, &*said.err), (0, done, "ringing dozy …\n"));
+    }
+    assert_eq!(host.say("call retrieve 7001 --user carol").err, "", "she answers at once");
+    assert_eq!(host.say("call pickup 9 --user dozy --json").err, "");
+}
+
+#[test]
 fn a_refusal_is_status_1_with_its_code() {
     let host = host(None);
     let said = host.say("call park 7 --parker bob --orbit 7001");

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use super::arguments::{CallCommand, OrbitCommand};
 use super::client::{Client, segment};
+use super::patience::telling;
 use super::table;
 
 pub(super) type Done = Result<(), Failure>;
@@ -98,7 +99,13 @@ fn export(ranges: &Value) -> String {
     file
 }
 
-pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+pub(super) fn call(
+    verb: &CallCommand,
+    client: &Client,
+    json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Done {
     match verb {
         CallCommand::List => {
             let now_ms = now_ms();
@@ -156,7 +163,8 @@ pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dy
             if let Some(group) = group {
                 pickup["group"] = json!(group);
             }
-            let answer = client.post(&format!("calls/{id}/pickup"), pickup)?;
+            let path = format!("calls/{id}/pickup");
+            let answer = telling(&ringing(user), json, err, || client.post(&path, pickup))?;
             done(&answer, json, out, &format!("{user} has call {id}"))
         }
         CallCommand::Retrieve { number, user, token } => {
@@ -164,13 +172,18 @@ pub(super) fn call(verb: &CallCommand, client: &Client, json: bool, out: &mut dy
             if let Some(token) = token {
                 retrieve["token"] = json!(token);
             }
-            let leg = client.post(&format!("occupants/{}/retrieve", segment(number)), retrieve)?;
+            let path = format!("occupants/{}/retrieve", segment(number));
+            let leg = telling(&ringing(user), json, err, || client.post(&path, retrieve))?;
             done(&leg, json, out, &format!("{user} has the call that waited in {number}"))
         }
         CallCommand::Hangup { id } => {
             done(&client.delete(&format!("calls/{id}"))?, json, out, &format!("call {id} is being ended"))
         }
     }
+}
+
+fn ringing(user: &str) -> String {
+    format!("ringing {} …", table::printable(user))
 }
 
 fn parties(call: &Value) -> String {
