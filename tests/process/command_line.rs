@@ -59,6 +59,18 @@ fn refusals_are_1_and_wrong_usage_is_2() {
     }
 }
 
+/// A file that is named on the command line goes before an address in the environment.
+#[test]
+fn the_host_whose_file_is_named_is_asked() {
+    let host = Host::start();
+    std::fs::write(host.path("other.toml"), "[admin]\nlisten = \"127.0.0.1:1\"\n").unwrap();
+    let answer = host.cli(&["orbit", "list", "--config", "other.toml"]);
+    let words = "http://127.0.0.1:1, the admin.listen of other.toml";
+    assert!(answer.code == Some(1) && answer.err.contains(words), "{answer:?}");
+    let answer = host.cli(&["orbit", "list", "--config", "switchyard.toml"]);
+    assert!(answer.code == Some(0) && answer.out.contains("east-park"), "{answer:?}");
+}
+
 /// An operator parks Bob's call, rings Carol with it, and ends it.
 #[test]
 fn an_operator_parks_retrieves_and_hangs_up() {

@@ -20,8 +20,9 @@ use crate::near::did_you_mean;
         switchyard run                         start the host\n  \
         switchyard orbit occupants             which calls are parked, and where\n  \
         switchyard call park 7 --parker bob    park the far end of call 7\n\n\
-        Verbs other than run, check, policy check, plugin info FILE, cluster certificates, completions and manpage speak to a running host. If it asks for a \
-        token, put the token into SWITCHYARD_TOKEN.\n\
+        Verbs other than run, check, policy check, plugin info FILE, cluster certificates, completions and manpage speak to a running host: the one at \
+        --admin URL, or the one whose --config FILE is given. If it asks for a token that is not in that file, put the token into \
+        SWITCHYARD_TOKEN.\n\
         Exit status: 0 done, 1 refused or failed, 2 wrong usage."
 )]
 pub(super) struct Cli {
@@ -48,16 +49,10 @@ pub(super) struct Global {
 /// Of the verbs that speak to a running host.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub(super) struct Remote {
-    /// The running host's administrative address.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "SWITCHYARD_ADMIN",
-        default_value = "http://127.0.0.1:8080",
-        help_heading = "Running host"
-    )]
-    pub admin: String,
+    /// The running host's administrative address. Without it, what admin.listen of --config says (and its token, unless
+    /// SWITCHYARD_TOKEN has one); without either http://127.0.0.1:8080.
+    #[arg(long, global = true, value_name = "URL", env = "SWITCHYARD_ADMIN", help_heading = "Running host")]
+    pub admin: Option<String>,
     #[command(flatten)]
     pub output: Output,
 }

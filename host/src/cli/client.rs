@@ -9,6 +9,8 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::Failure;
+use super::address::Address;
+use crate::config::Secret;
 
 /// Longer than the host itself waits for its engine, so that its own sentence arrives.
 const ANSWER_MAX: Duration = Duration::from_secs(80);
@@ -31,6 +33,7 @@ pub(crate) fn segment(text: &str) -> String {
 pub struct Client {
     agent: Agent,
     base: String,
+    said: String,
     authorization: Option<String>,
 }
 
@@ -42,8 +45,9 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `base` is `http://HOST:PORT`.
-    pub fn new(base: &str, token: Option<&str>) -> Result<Self, Failure> {
+    /// Asks the host at `address`. A `token` goes before the one that was found there.
+    pub(super) fn new(address: &Address, token: Option<&str>) -> Result<Self, Failure> {
+        let Address { url: base, said, token: found } = address;
         if !base.starts_with("http://") {
             return Err(Failure(format!(
                 "--admin {base}: expected http://HOST:PORT (https is not available in this version; use a tunnel)"
@@ -57,8 +61,9 @@ impl Client {
             .max_redirects(0)
             .build()
             .into();
-        let authorization = token.filter(|token| !token.is_empty()).map(|token| format!("Bearer {token}"));
-        Ok(Self { agent, base: base.trim_end_matches('/').to_owned(), authorization })
+        let token = token.filter(|token| !token.is_empty()).or(found.as_ref().map(Secret::reveal));
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        Ok(Self { agent, base: base.trim_end_matches('/').to_owned(), said: said.clone(), authorization })
     }
 
     /// A GET below `/api/v1/`.
@@ -108,8 +113,8 @@ impl Client {
     fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
         let mut response = answer.map_err(|error| {
             Failure(format!(
-                "no host answers at {} ({error}); is it running? Name another with --admin URL or SWITCHYARD_ADMIN",
-                self.base
+                "no host answers at {}, {} ({error}); is it running? Name another with --admin URL or SWITCHYARD_ADMIN",
+                self.base, self.said
             ))
         })?;
         let status = response.status();

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage. Verbs that speak to a running host do so over its
 //! administrative interface, print a table for people, and its JSON with `--json`.
 
+mod address;
 mod arguments;
 mod certificates;
 mod check;
@@ -23,8 +24,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use self::address::Address;
 use self::arguments::{Cli, ClusterCommand, Command, PluginCommand, PolicyCommand, Remote};
 use self::client::Client;
 use crate::config::{self, Config};
@@ -58,8 +60,12 @@ fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // `--help` and `--version` are errors to the parser, but not to us.
             let text = error.render();
@@ -68,7 +74,7 @@ fn run(
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
-    match execute(&cli, token, out, err) {
+    match execute(&cli, &matches, token, out, err) {
         Ok(()) => 0,
         Err(Failure(text)) => {
             let _ = writeln!(err, "{text}");
@@ -79,11 +85,12 @@ fn run(
 
 fn execute(
     cli: &Cli,
+    matches: &ArgMatches,
     token: Option<String>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let client = |remote: &Remote| Client::new(&remote.admin, token.as_deref());
+    let client = |remote: &Remote| Client::new(&Address::find(cli, remote, matches)?, token.as_deref());
     match &cli.command {
         Command::Run(run) => start(cli, run, err),
         Command::Check(run) => check::whole(cli, run, out),

@@ -412,6 +412,42 @@ fn the_token_comes_from_the_environment() {
     assert!(with(Some("wrong")).err.contains("the token is wrong"));
 }
 
+/// A configuration that is of use for nothing but finding the host.
+fn listening(address: &str, token: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let token = if token.is_empty() { String::new() } else { format!("token = \"{token}\"\n") };
+    write!(file, "[nonsense]\n[admin]\nlisten = \"{address}\"\n{token}").unwrap();
+    file
+}
+
+#[test]
+fn the_host_of_a_configuration_is_asked_with_its_token() {
+    let host = host(Some(TOKEN));
+    let port = host.url.rsplit_once(':').unwrap().1;
+    let file = listening(&format!("0.0.0.0:{port}"), TOKEN);
+    let name = file.path().to_str().unwrap();
+    for line in [["--config", name, "user", "list"], ["user", "list", "--config", name]] {
+        let said = say(&line, None);
+        assert_eq!((said.status, said.err.as_str()), (0, ""), "{line:?}");
+    }
+    // What was typed goes before what was found, and the token of a file is for the host of that file.
+    let wrong = say(&["user", "list", "--config", name], Some("wrong"));
+    assert!(wrong.err.contains("the token is wrong"), "{}", wrong.err);
+    let other = say(&["user", "list", "--config", name, "--admin", &host.url], None);
+    assert!(other.err.contains("SWITCHYARD_TOKEN"), "{}", other.err);
+
+    for (address, words) in
+        [("127.0.0.1:0", "leaves the port to chance"), ("here", "admin.listen: expected ADDRESS:PORT")]
+    {
+        let file = listening(address, TOKEN);
+        let said = say(&["user", "list", "--config", file.path().to_str().unwrap()], None);
+        assert_eq!(said.status, 1);
+        assert!(said.err.contains(words) && said.err.contains("--admin URL"), "{}", said.err);
+    }
+    let said = say(&["user", "list", "--config", "/nonexistent/switchyard.toml"], None);
+    assert!(said.err.contains("there is no such file"), "{}", said.err);
+}
+
 #[test]
 fn an_absent_host_is_explained() {
     // The port was free a moment ago, and nobody takes it without asking for it.
@@ -419,6 +455,11 @@ fn an_absent_host_is_explained() {
     let said = say(&["call", "list", "--admin", &format!("http://127.0.0.1:{port}")], None);
     assert_eq!(said.status, 1);
     assert!(said.err.contains("is it running?") && said.err.contains("SWITCHYARD_ADMIN"), "{}", said.err);
+    assert!(said.err.contains(&format!("http://127.0.0.1:{port}, as --admin says")), "{}", said.err);
+    let file = listening(&format!("127.0.0.1:{port}"), "");
+    let name = file.path().to_str().unwrap();
+    let said = say(&["call", "list", "--config", name], None);
+    assert!(said.err.contains(&format!(":{port}, the admin.listen of {name}")), "{}", said.err);
     assert!(
         say(&["call", "list", "--admin", "127.0.0.1:8080"], None).err.contains("expected http://HOST:PORT")
     );

@@ -15,6 +15,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_spanned::Spanned;
+use toml::de::DeTable;
+
 pub use error::ConfigError;
 pub use words::{Advertise, Listen, Network, Secret};
 pub(crate) use words::{
@@ -557,21 +560,35 @@ impl Config {
 
 /// Reads and checks the file at `path`.
 pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text),
-        Err(error) => Err(vec![ConfigError::unreadable(path, &error)]),
-    }
+    parse(path, &text_of(path)?)
 }
 
-/// Checks `text` as if it stood in the file `path`.
-pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
-    let (table, syntax) = toml::de::DeTable::parse_recoverable(text);
-    let report = read::Report::new(path, text);
+/// The `[admin]` of the file at `path`: what else is wrong with it does not keep anybody from asking the host that runs.
+pub fn load_admin(path: &Path) -> Result<Admin, Vec<ConfigError>> {
+    let text = text_of(path)?;
+    let report = read::Report::new(path, &text);
+    let admin = sections::admin(&report, &tree_of(&report, &text)?);
+    report.finish().map(|_| admin)
+}
+
+fn text_of(path: &Path) -> Result<String, Vec<ConfigError>> {
+    std::fs::read_to_string(path).map_err(|error| vec![ConfigError::unreadable(path, &error)])
+}
+
+fn tree_of<'a>(report: &read::Report<'_>, text: &'a str) -> Result<Spanned<DeTable<'a>>, Vec<ConfigError>> {
+    let (table, syntax) = DeTable::parse_recoverable(text);
     for error in syntax {
         report.error(error.span().unwrap_or(0..0), "", error.message().trim());
     }
     // What a damaged file seems to lack may only be unreadable, so its other errors wait until it can be read.
     report.stop_on_error()?;
+    Ok(table)
+}
+
+/// Checks `text` as if it stood in the file `path`.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
+    let report = read::Report::new(path, text);
+    let table = tree_of(&report, text)?;
     let config = sections::config(path, &report, &table);
     check::config(&report, &config);
     let places = config.places(&report);

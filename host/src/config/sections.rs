@@ -46,7 +46,7 @@ pub(super) fn config(path: &Path, report: &Report<'_>, table: &Spanned<DeTable<'
     reader.draft.config.media = reader.media(&mut section);
     section.finish();
     let mut section = root.section("admin");
-    reader.draft.config.admin = reader.admin(&mut section);
+    reader.draft.config.admin = read_admin(&mut section);
     section.finish();
     if !reader.draft.config.store.kind.is_shared() {
         root.unexpected("cluster", "it belongs to store.kind = \"etcd\"; leave it out");
@@ -114,6 +114,14 @@ fn value<T: Default>(value: Option<Spanned<T>>) -> T {
 
 /// A host that still waits after a day waits for a call nobody will end.
 const DRAIN_LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads `[admin]` alone.
+pub(super) fn admin(report: &Report<'_>, table: &Spanned<DeTable<'_>>) -> Admin {
+    let mut section = Section::root(report, table).section("admin");
+    let admin = read_admin(&mut section);
+    section.finish();
+    admin
+}
 
 struct Reader {
     /// The folder of the file, against which paths in it are resolved.
@@ -226,38 +234,6 @@ impl Reader {
             address: address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             ports: ports.map_or(20_000..=29_999, Spanned::into_inner),
             music,
-        }
-    }
-
-    fn admin(&mut self, section: &mut Section<'_, '_>) -> Admin {
-        let listen = section.parsed("listen", "ADDRESS:PORT such as \"127.0.0.1:8080\"", |text| {
-            text.parse::<SocketAddr>()
-                .map_err(|_| format!("expected ADDRESS:PORT such as \"127.0.0.1:8080\", found {text:?}"))
-        });
-        let token = section.parsed("token", "a token of at least 16 characters", |token| {
-            if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) {
-                Ok(Secret::new(token))
-            } else {
-                // Not shown: it would end up in logs and tickets.
-                Err("expected at least 16 printable characters without spaces, such as `openssl rand -hex 16` makes"
-                    .to_owned())
-            }
-        });
-        let hosts = section.list("hosts", "a list of host names", words::host_name);
-        let address = listen.as_ref().map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), |l| *l.get_ref());
-        // With an unreadable token the error is already reported.
-        if !address.ip().is_loopback() && token.is_none() && !section.has("token") {
-            let span = listen.as_ref().map_or(section.span.clone(), Spanned::span);
-            section.error(
-                span,
-                "listen",
-                format!("{address} is not a loopback address, so admin.token is required, such as `openssl rand -hex 16` makes"),
-            );
-        }
-        Admin {
-            listen: address,
-            token: token.map(Spanned::into_inner),
-            hosts: inner(hosts.unwrap_or_default()),
         }
     }
 
@@ -532,6 +508,34 @@ fn credential(section: &mut Section<'_, '_>) -> Credential {
             Credential::Ha1 { md5: md5.map(Spanned::into_inner), sha256: sha256.map(Spanned::into_inner) }
         }
     }
+}
+
+fn read_admin(section: &mut Section<'_, '_>) -> Admin {
+    let listen = section.parsed("listen", "ADDRESS:PORT such as \"127.0.0.1:8080\"", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("expected ADDRESS:PORT such as \"127.0.0.1:8080\", found {text:?}"))
+    });
+    let token = section.parsed("token", "a token of at least 16 characters", |token| {
+        if token.len() >= 16 && token.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Secret::new(token))
+        } else {
+            // Not shown: it would end up in logs and tickets.
+            Err("expected at least 16 printable characters without spaces, such as `openssl rand -hex 16` makes"
+                .to_owned())
+        }
+    });
+    let hosts = section.list("hosts", "a list of host names", words::host_name);
+    let address = listen.as_ref().map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), |l| *l.get_ref());
+    // With an unreadable token the error is already reported.
+    if !address.ip().is_loopback() && token.is_none() && !section.has("token") {
+        let span = listen.as_ref().map_or(section.span.clone(), Spanned::span);
+        section.error(
+            span,
+            "listen",
+            format!("{address} is not a loopback address, so admin.token is required, such as `openssl rand -hex 16` makes"),
+        );
+    }
+    Admin { listen: address, token: token.map(Spanned::into_inner), hosts: inner(hosts.unwrap_or_default()) }
 }
 
 fn read_limits(section: &mut Section<'_, '_>) -> Limits {
