@@ -28,6 +28,7 @@ mod media;
 pub mod negotiation;
 mod operation;
 mod refer;
+mod refused;
 mod reject;
 mod release;
 mod request;
