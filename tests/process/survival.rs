@@ -258,6 +258,13 @@ fn etcd_members_die_one_by_one_and_come_back() {
     carol.run(parker()).succeeds();
     assert_eq!(host.one_parked(), "7001");
 
+    let endpoints = etcd.endpoints();
+    let answering = || {
+        let up = |endpoint| host.metric(&format!("switchyard_etcd_member_up{{endpoint=\"{endpoint}\"}}"));
+        endpoints.iter().map(up).collect::<Vec<_>>()
+    };
+    wait_for("three members that answer", || (answering() == [1.0, 1.0, 1.0]).then_some(()));
+
     // The one the host speaks to.
     etcd.kill_member(0);
     all_succeed([fetch(), first]);
@@ -265,6 +272,8 @@ fn etcd_members_die_one_by_one_and_come_back() {
     carol.run(parker()).succeeds();
     assert_eq!(host.one_parked(), "7001");
     assert_eq!(host.readyz(), (200, "ready".into()));
+    wait_for("a member that is missed", || (answering() == [0.0, 1.0, 1.0]).then_some(()));
+    assert!(host.log().contains("an etcd member does not answer"), "{}", host.log());
 
     etcd.kill();
     wait_for("a fenced host", || (host.readyz() == (503, "fenced".into())).then_some(()));
@@ -284,5 +293,6 @@ fn etcd_members_die_one_by_one_and_come_back() {
     hold_and_resume(&mut bob, &host);
     bob.hang_up();
     alice.expect("CALL_CLOSED");
+    wait_for("three members that answer again", || (answering() == [1.0, 1.0, 1.0]).then_some(()));
     host.is_quiet();
 }

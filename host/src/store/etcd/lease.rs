@@ -11,18 +11,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, Error, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{
+    Client, Compare, CompareOp, Error, GetResponse, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::members::{Members, words};
 use super::{ATTEMPT_MAX, PATIENCE, repeated, unsigned};
 use crate::repeats;
 use crate::store::{HostIdentity, Standing, StoreError};
 
-/// Renewals per lease: two may fail without harm.
+/// Renewals per lease.
 const BEATS: u32 = 3;
+/// After so small a part of the lease without an answer another member is asked as well. So one that stands still costs half
+/// of the lease, and the rest, less what [`safe`] takes, is for the others, who may have a leader to elect first: one to two
+/// seconds. What the first says late still counts: it may be the machine that is slow.
+const SILENCE: u32 = 6;
+/// So many renewals are under way at most: more than there is time for before the lease ends.
+const ASKED_MAX: usize = 3;
 /// A name that another life still holds is waited for so much longer than its lease.
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two attempts to get the record back.
@@ -98,11 +107,12 @@ async fn claim(
     span: Duration,
     own: Option<&mut Vec<i64>>,
 ) -> Result<Held, StoreError> {
-    let sent = Instant::now();
     let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-    let grant =
-        repeated(members, move |client| async move { client.lease_client().grant(seconds, None).await })
-            .await?;
+    let (sent, grant) = repeated(members, move |client| async move {
+        let sent = Instant::now();
+        Ok((sent, client.lease_client().grant(seconds, None).await?))
+    })
+    .await?;
     let lease = grant.id();
     let until = sent + safe(Duration::from_secs(unsigned(grant.ttl())));
     let own = own.map(|own| {
@@ -196,25 +206,51 @@ enum Look {
     WentBack,
 }
 
+/// What a member has said.
+struct Renewal {
+    sent: Instant,
+    /// Whether the lease does.
+    lives: bool,
+    /// The host's record.
+    found: GetResponse,
+}
+
+/// Renews a lease and reads the record on it. A member that is silent for so long is left for another, and waited for.
+async fn renew(members: Arc<Members>, lease: i64, key: String, silence: Duration) -> Result<Renewal, Error> {
+    let Ok(member) = members.live(PATIENCE).await else {
+        return Err(Error::Internal("no etcd member answers".to_owned()));
+    };
+    let sent = Instant::now();
+    let (mut leases, mut kv) = (member.client.lease_client(), member.client.kv_client());
+    let exchange = async {
+        // One exchange each time: a stream that is kept open would have to be opened again after each failure anyway.
+        let lives = match leases.keep_alive(lease).await {
+            Ok(_) => true,
+            Err(Error::LeaseKeepAliveError(_)) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(Renewal { sent, lives, found: kv.get(key, None).await? })
+    };
+    let exchange = members.attempt(&member, exchange);
+    tokio::pin!(exchange);
+    if let Ok(answer) = timeout(silence, &mut exchange).await {
+        return answer;
+    }
+    members.failed(&member);
+    exchange.await
+}
+
 impl Keeper {
     async fn keep(mut self) {
         loop {
             sleep_until((Instant::now() + self.span / BEATS).min(self.held.until)).await;
-            // Until the end of the lease, and, once it is over, for as long as it takes.
-            let renewed = match timeout_at(self.held.until, self.renew()).await {
-                Ok(renewed) => renewed,
-                Err(_) => {
-                    self.tell(Standing::Lapsed);
-                    self.renew().await
-                }
-            };
-            match renewed {
-                Ok(Look::Well(until)) => {
+            match self.renewed().await {
+                Look::Well(until) => {
                     self.held.until = until;
                     self.tell(Standing::Live { revision: self.held.revision });
                 }
-                Ok(Look::Gone) => self.claim_again().await,
-                Ok(Look::WentBack) => {
+                Look::Gone => self.claim_again().await,
+                Look::WentBack => {
                     self.tell(Standing::Lapsed);
                     tracing::error!(
                         "etcd has gone back to an earlier state, as from a backup: what this host knows of it is wrong. \
@@ -222,45 +258,51 @@ impl Keeper {
                     );
                     return;
                 }
-                // The next beat comes soon enough, or the lease ends.
-                Err(error) => {
-                    tracing::warn!(error = words(&error), "the host's lease could not be renewed");
-                    sleep(PAUSE).await;
-                    if Instant::now() >= self.held.until {
-                        self.tell(Standing::Lapsed);
-                    }
-                }
             }
         }
     }
 
-    /// Renews the lease and looks after the record.
-    async fn renew(&mut self) -> Result<Look, Error> {
-        let gone = |error: &Error| matches!(error, Error::LeaseKeepAliveError(_));
-        let Ok(member) = self.members.live(PATIENCE).await else {
-            return Err(Error::Internal("no etcd member answers".to_owned()));
-        };
-        let sent = Instant::now();
-        // One exchange each time: a stream that is kept open would have to be opened again after each failure anyway.
-        let mut leases = member.client.lease_client();
-        let renewal = async {
-            match leases.keep_alive(self.held.lease).await {
-                Ok(_) => Ok(true),
-                Err(error) if gone(&error) => Ok(false),
-                Err(error) => Err(error),
+    /// Renews until it is answered, through another member when one is silent; until the end of the lease, and, once it is over,
+    /// for as long as it takes.
+    async fn renewed(&mut self) -> Look {
+        let silence = (self.span / SILENCE).min(ATTEMPT_MAX);
+        let lapse = sleep_until(self.held.until);
+        tokio::pin!(lapse);
+        let mut asked = FuturesUnordered::new();
+        let mut told = false;
+        loop {
+            if asked.len() < ASKED_MAX {
+                asked.push(renew(Arc::clone(&self.members), self.held.lease, self.host.key(), silence));
             }
-        };
-        if !self.members.attempt(&member, renewal).await? {
-            return Ok(if self.went_back().await? { Look::WentBack } else { Look::Gone });
+            tokio::select! {
+                Some(answer) = asked.next() => match answer {
+                    Ok(renewal) if Instant::now() < renewal.sent + safe(self.span) => return self.judge(&renewal),
+                    // Too late to count on.
+                    Ok(_) => {}
+                    Err(error) => {
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!(error = words(&error), "the host's lease is not renewed yet");
+                        }
+                        sleep(super::PAUSE).await;
+                    }
+                },
+                () = sleep(silence) => {}
+                () = &mut lapse, if !lapse.is_elapsed() => {}
+            }
+            if Instant::now() >= self.held.until {
+                self.tell(Standing::Lapsed);
+            }
         }
-        // Somebody may have removed it by hand.
-        let mut kv = member.client.kv_client();
-        let found = self.members.attempt(&member, kv.get(self.host.key(), None)).await?;
+    }
+
+    fn judge(&mut self, Renewal { sent, lives, found }: &Renewal) -> Look {
         if self.is_behind(found.header()) {
-            return Ok(Look::WentBack);
+            return Look::WentBack;
         }
+        // Somebody may have removed the record by hand.
         let revision = found.kvs().first().map(|record| unsigned(record.mod_revision()));
-        Ok(if revision == Some(self.held.revision) { Look::Well(sent + safe(self.span)) } else { Look::Gone })
+        let own = *lives && revision == Some(self.held.revision);
+        if own { Look::Well(*sent + safe(self.span)) } else { Look::Gone }
     }
 
     /// Members that answer with a quorum never answer with less than they did before.
@@ -269,13 +311,6 @@ impl Keeper {
         let behind = now < self.seen;
         self.seen = self.seen.max(now);
         behind
-    }
-
-    async fn went_back(&mut self) -> Result<bool, Error> {
-        let Ok(member) = self.members.live(PATIENCE).await else { return Ok(false) };
-        let mut kv = member.client.kv_client();
-        let found = self.members.attempt(&member, kv.get(self.host.key(), None)).await?;
-        Ok(self.is_behind(found.header()))
     }
 
     async fn claim_again(&mut self) {

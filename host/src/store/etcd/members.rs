@@ -63,12 +63,16 @@ impl Members {
         Ok(Members { all, chosen: Mutex::default(), looking: tokio::sync::Mutex::default() })
     }
 
+    pub(super) fn all(&self) -> &[Member] {
+        &self.all
+    }
+
     fn chosen(&self) -> Option<Member> {
         let place = *self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         place.and_then(|place| self.all.get(place)).cloned()
     }
 
-    fn choose(&self, place: Option<usize>) {
+    pub(super) fn choose(&self, place: Option<usize>) {
         *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
@@ -82,31 +86,20 @@ impl Members {
         let Ok(_looking) = timeout_at(until, self.looking.lock()).await else {
             return Err(away("still looking for one"));
         };
-        let mut why = "none in time".to_owned();
-        loop {
-            if let Some(member) = self.chosen() {
-                return Ok(member);
-            }
-            match timeout_at(until, self.look()).await {
-                Ok(Ok(member)) => {
-                    self.choose(Some(member.place));
-                    tracing::info!(endpoint = member.endpoint, "etcd");
-                    return Ok(member);
-                }
-                Ok(Err(reasons)) => why = reasons,
-                // What they said before tells more.
-                Err(_) => {}
-            }
-            if Instant::now() + PAUSE >= until {
-                return Err(away(&why));
-            }
-            tokio::time::sleep(PAUSE).await;
+        if let Some(member) = self.chosen() {
+            return Ok(member);
         }
+        let member = self.look(until).await.map_err(|why| away(&why))?;
+        self.choose(Some(member.place));
+        tracing::info!(endpoint = member.endpoint, "etcd");
+        Ok(member)
     }
 
-    /// Asks all, takes the first that answers.
-    async fn look(&self) -> Result<Member, String> {
-        let mut asked: FuturesUnordered<_> = self.all.iter().cloned().map(Member::answers).collect();
+    /// Asks all, takes the first that answers. Each is asked again by itself: one that is silent keeps nobody from hearing
+    /// that the others have elected a leader meanwhile.
+    async fn look(&self, until: Instant) -> Result<Member, String> {
+        let mut asked: FuturesUnordered<_> =
+            self.all.iter().cloned().map(|member| member.answers_by(until)).collect();
         let mut why = Vec::new();
         while let Some(answer) = asked.next().await {
             match answer {
@@ -124,9 +117,9 @@ impl Members {
         member: &Member,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let answer = timeout(ATTEMPT_MAX, request)
-            .await
-            .unwrap_or_else(|_| Err(Error::Internal(format!("no answer within {ATTEMPT_MAX:?}"))));
+        let answer = timeout(ATTEMPT_MAX, request).await.unwrap_or_else(|_| {
+            Err(Error::Internal(format!("{}: no answer within {ATTEMPT_MAX:?}", member.endpoint)))
+        });
         if answer.as_ref().is_err_and(|error| passes(error) && !wants_room(error)) {
             self.failed(member);
         }
@@ -141,17 +134,33 @@ impl Members {
 }
 
 impl Member {
-    #[cfg(test)]
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    async fn answers(self) -> Result<Member, String> {
+    /// Asks until it has answered, or why it has not.
+    async fn answers_by(self, until: Instant) -> Result<Member, String> {
+        let mut why = None;
+        loop {
+            match timeout_at(until, self.answers()).await {
+                Ok(Ok(())) => return Ok(self),
+                Ok(Err(error)) => why = Some(error),
+                // What it said before tells more.
+                Err(_) => {}
+            }
+            if Instant::now() + PAUSE >= until {
+                return Err(why.unwrap_or_else(|| format!("{}: no answer in time", self.endpoint)));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn answers(&self) -> Result<(), String> {
         let mut kv = self.client.kv_client();
         // Linearizable: a member without a quorum does not answer it.
         let question = kv.get(ROOT, Some(GetOptions::new().with_limit(1).with_count_only()));
         match timeout(ATTEMPT_MAX, question).await {
-            Ok(Ok(_)) => Ok(self),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!("{}: {}", self.endpoint, self.explained(words(&error)))),
             Err(_) => Err(format!("{}: no answer", self.endpoint)),
         }
@@ -160,7 +169,7 @@ impl Member {
 
 impl Member {
     /// Of a handshake that failed the libraries say little: a member that does not believe us just closes.
-    fn explained(&self, words: String) -> String {
+    pub(super) fn explained(&self, words: String) -> String {
         if !self.endpoint.starts_with("https://") {
             let closed = ["closed", "reset", "broken pipe"].iter().any(|end| words.contains(end));
             return if closed { format!("{words} (perhaps it speaks https:// only)") } else { words };

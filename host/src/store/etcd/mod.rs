@@ -2,10 +2,11 @@
 //!
 //! Consensus, replication and membership are etcd's. What is done here is what a client owes it: choose a member that
 //! answers ([`members`]), keep writes of one key in order ([`order`]), keep the host's lease ([`lease`]), and restart
-//! watches without losing a change ([`watch`]).
+//! watches without losing a change ([`watch`]). An operator hears of members that do not answer ([`health`]).
 
 #[cfg(test)]
 pub(super) mod cluster;
+mod health;
 mod lease;
 mod members;
 mod order;
@@ -74,6 +75,7 @@ impl EtcdStore {
     pub async fn open(options: &EtcdOptions) -> Result<EtcdStore, StoreError> {
         let members = Arc::new(Members::new(options).await?);
         members.live(PATIENCE).await?;
+        tokio::spawn(health::tell(Arc::downgrade(&members)));
         Ok(EtcdStore { members, order: Order::default(), lease: options.lease, enlisted: Mutex::default() })
     }
 

@@ -114,6 +114,42 @@ async fn a_member_that_stands_still_is_left_for_another() {
     assert_eq!(seen, values(&store).await);
 }
 
+/// All hosts but one ask the member that stands still, at different moments of their leases; where that is the leader, renewals
+/// and reads hang at the others too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_stands_still_for_longer_than_the_lease_fences_nobody() {
+    // The lease hosts have by default: with a shorter one there is no time left for an election.
+    const LEASE: Duration = Duration::from_secs(10);
+    let mut cluster = Cluster::start(3).await;
+    let mut hosts = Vec::new();
+    for name in ["fe1", "fe2", "fe3", "fe4"] {
+        let options = EtcdOptions { lease: LEASE, ..options(cluster.endpoints()) };
+        let store = EtcdStore::open(&options).await.unwrap();
+        let standing = store.enlist(&host(name, name)).await.unwrap();
+        hosts.push((store, standing));
+        // A quarter of what lies between two renewals.
+        tokio::time::sleep(LEASE / 12).await;
+    }
+    for still in 0..3 {
+        let leads = cluster.leader().await == still;
+        for (place, (store, _)) in hosts.iter().enumerate() {
+            store.members.choose(Some(if place == 0 { (still + 1) % 3 } else { still }));
+        }
+        cluster.signal(still, "-STOP");
+        tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+        let lapsed: Vec<_> = hosts.iter().map(|(_, standing)| standing.has_changed().unwrap()).collect();
+        assert_eq!(lapsed, [false; 4], "member {still}, leader: {leads}");
+        if leads {
+            // One that wakes up as a leader of old revokes what it has heard no renewals of (etcd before 3.4.31 and 3.5.13).
+            cluster.kill(still);
+            cluster.launch(still);
+        } else {
+            cluster.signal(still, "-CONT");
+        }
+        answers(&cluster.endpoint(still)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_goes_on_after_the_only_member_was_restarted() {
     let mut cluster = Cluster::start(1).await;
