@@ -193,7 +193,11 @@ impl Engine {
     /// Whether a pool can have the ranges of another besides its own.
     fn check_leaving(&self, Replacement { pool, to, .. }: Replacement<'_>) -> Result<(), Refused> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
-        let (names, kinds) = (self.pool_names(), self.plugins.kinds());
+        let (mut names, kinds) = (self.pool_names(), self.plugins.kinds());
+        // One that was replaced itself stands again by then.
+        if !names.iter().any(|name| name == to) {
+            names.push(to.to_owned());
+        }
         let mut ranges = self.orbits.ranges().clone();
         for range in cluster.pools.leaving(pool, to) {
             let checked = ranges.check(&range, &names, &kinds).and_then(|()| {

@@ -121,8 +121,7 @@ impl Pools {
         };
         let write = || {
             let mut transaction = self.write(seats, &record)?;
-            let stands = PoolRecord { replaced_by: None, ..target.clone() };
-            self.write_with(&mut transaction, &stands)?;
+            self.write_with(&mut transaction, &standing(now, target))?;
             if let Some(backup) = &record.backup {
                 self.expect_known(&mut transaction, backup)?;
             }
@@ -144,7 +143,9 @@ impl Pools {
         let says = |step: &StepName| match step {
             StepName::Fence => format!("users of {pool} are in resiliency mode: no new parks and pickups"),
             StepName::Seat => {
-                let next = seats.holder(to).or_else(|| self.willing(seats, to).first().copied());
+                // Of a name that stands again the seat is still where that of the other is.
+                let holder = seats.holder(to).filter(|holder| seats.of_pool(to).any(|host| host == *holder));
+                let next = holder.or_else(|| self.willing(seats, to).first().copied());
                 let next = next.map_or_else(|| format!("a host of {to}"), |host| host.to_string());
                 match seats.holder(pool) {
                     Some(holder) => {
@@ -222,6 +223,15 @@ impl Pools {
             self.write_with(&mut transaction, &heir)?;
         }
         Some(transaction)
+    }
+}
+
+/// The pool that takes another's place, as it is from the beginning of that on. One that was replaced itself stands again: what its
+/// record says of its own replacement is over.
+fn standing(now: Now, target: &PoolRecord) -> PoolRecord {
+    match target.replaced_by {
+        None => target.clone(),
+        Some(_) => PoolRecord { replaced_by: None, journal: None, since: now.utc, ..target.clone() },
     }
 }
 

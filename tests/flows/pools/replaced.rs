@@ -314,3 +314,95 @@ fn it_comes_to_the_same_end_whichever_write_is_struck() {
         assert!(struck.contains("seat"), "{struck:?}");
     }
 }
+
+/// The east is built anew under its old name, and takes its place back from the north, as the north has taken it from the east.
+#[test]
+fn a_pool_that_was_replaced_is_put_back_in_its_place_the_same_way() {
+    let mut world = world("pickup_ranges = 'automatic'");
+    let [alice, bob, carol, erin, frank] = world.phones_at([
+        ("alice", "fw1"),
+        ("bob", "fw1"),
+        ("carol", "fw1"),
+        ("erin", "fw1"),
+        ("frank", "fw1"),
+    ]);
+    lose_east_for_good(&mut world);
+    move_east(&mut world, Ask::Failover);
+    build_north(&mut world);
+    replace(&mut world);
+    let (a, b) = world.connect(alice, bob);
+    world.start(0);
+    world.run_for(seconds(20));
+    for host in [FN1, FN1 + 1] {
+        world.kill(host);
+    }
+    world.run_for(seconds(12));
+    let failover =
+        Request::MovePool { pool: "north".into(), ask: Ask::Failover, by: "ana".into(), dry_run: false };
+    world.ask_host(FW1, failover).unwrap();
+    world.run_for(seconds(3));
+    assert_eq!(pool(&mut world, "north")["phase"], "failed_over", "{:#}", pool(&mut world, "north"));
+
+    let back = |dry_run| Request::ReassignPool {
+        pool: "north".into(),
+        to: "east".into(),
+        users: true,
+        by: "ana".into(),
+        dry_run,
+    };
+    let told = world.ask_host(0, back(true)).unwrap();
+    let does: Vec<&str> =
+        told["steps"].as_array().unwrap().iter().map(|step| step["does"].as_str().unwrap()).collect();
+    assert_eq!(does[1], "fw1 passes the users of north to fe1, with their calls");
+    assert_eq!(does[3], "2 ranges go to east: east-groups, east-park");
+    assert_eq!(does[4], "4 users go to east: alice, bob, carol, dave");
+    assert_eq!(pool(&mut world, "east")["replaced_by"], "north", "a dry run changes nothing");
+    world.ask_host(0, back(false)).unwrap();
+    world.run_for(seconds(3));
+
+    let (east, north, west) = (pool(&mut world, "east"), pool(&mut world, "north"), pool(&mut world, "west"));
+    assert_eq!((&east["replaced_by"], &north["replaced_by"]), (&Value::Null, &json!("east")), "{north:#}");
+    assert_eq!((&east["backup"], &west["backup"]), (&json!("west"), &json!("east")));
+    for (pool, host) in [(&east, "fe1"), (&north, "fe1"), (&west, "fw1")] {
+        assert_eq!((&pool["served_by"], &pool["phase"]), (&json!(host), &json!("active")), "{pool:#}");
+    }
+    // Its record is of its new life, that of the north tells how it went.
+    assert_eq!(east["journal"], Value::Null, "{east:#}");
+    assert!(east["since"].as_u64() > north["journal"]["began"].as_u64().map(|began| began - 1), "{east:#}");
+    assert_eq!(north["journal"]["steps"][1]["note"], "fe1 serves the users of north");
+    let (ranges, users) =
+        (world.ask_host(0, Request::Ranges).unwrap(), world.ask_host(0, Request::Users).unwrap());
+    for (range, pool) in [("east-park", "east"), ("east-groups", "east"), ("west-park", "west")] {
+        assert_eq!(row(&ranges, range)["pool"], pool);
+    }
+    for (user, pool) in [("alice", "east"), ("dave", "east"), ("erin", "west")] {
+        assert_eq!(row(&users, user)["pool"], pool);
+    }
+
+    // A call from before goes on, is parked in the east's orbits and fetched from the west; the group picks up.
+    assert_hold_works(&mut world, (alice, a), (bob, b));
+    let parked = park(&mut world, bob, b);
+    assert!(number_in(&parked).starts_with("70"), "{parked}");
+    let fetched = dial(&mut world, frank, &number_in(&parked));
+    assert!(world.phones[frank].call(fetched).up, "{:?}", world.phones[frank].call(fetched).warning);
+    world.act(frank, |phone| phone.hang_up(fetched));
+    world.run_for(seconds(2));
+    let waiting = dial(&mut world, erin, "1002");
+    let picked = dial(&mut world, carol, "*101");
+    assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
+    world.act(erin, |phone| phone.hang_up(waiting));
+    world.run_for(seconds(2));
+    // And each stands in for the other, as before.
+    move_east(&mut world, Ask::Failover);
+    start_east(&mut world);
+    move_east(&mut world, FAILBACK);
+    let spec = RangeSpec {
+        name: "more".into(),
+        from: "7200".into(),
+        to: "7209".into(),
+        kind: "call-park".into(),
+        pool: "north".into(),
+    };
+    let refused = world.ask_host(0, Request::PutRange(spec)).unwrap_err();
+    assert!(refused.text.contains("unknown pool"), "{}", refused.text);
+}
