@@ -202,6 +202,11 @@ fn move_pool(
         if json {
             return Ok(writeln!(out, "{begun:#}")?);
         }
+        if !moving.dry_run {
+            let line = format!("the {verb} of {name} has begun; how far it is: switchyard pool show {name}");
+            writeln!(out, "{}", table::printable(&line))?;
+            return left_to_do(&begun, out);
+        }
         for step in begun["steps"].as_array().into_iter().flatten() {
             let line = format!("{:<7} {}", text(&step["name"]), text(&step["does"]));
             writeln!(out, "{}", table::printable(&line))?;

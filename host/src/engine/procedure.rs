@@ -88,7 +88,7 @@ impl Engine {
                 return Err(refused);
             }
         };
-        let steps = told_steps(cluster.pools.preview(&cluster.seats, pool, ask));
+        let steps = told_steps(cluster.pools.preview(&cluster.seats, &self.directory, pool, ask));
         let answer =
             json!({ "pool": pool, "procedure": ask.procedure(), "dry_run": dry_run, "steps": steps });
         if dry_run {

@@ -6,6 +6,7 @@ use super::pools::{Pools, Proposal, counted, lives};
 use super::procedure::names;
 use super::record::{Journal, Phase, PoolRecord, Procedure, StepName, StepState};
 use crate::cluster::Seats;
+use crate::directory::Directory;
 use crate::near::did_you_mean;
 use crate::net::HostName;
 use crate::time::Now;
@@ -314,7 +315,7 @@ impl Pools {
     }
 
     /// What each step would do, in words.
-    pub fn preview(&self, seats: &Seats, pool: &str, ask: Ask) -> Vec<(StepName, String)> {
+    pub fn preview(&self, seats: &Seats, users: &Directory, pool: &str, ask: Ask) -> Vec<(StepName, String)> {
         let Some(record) = self.record(pool) else { return Vec::new() };
         let (terms, backup) = (self.terms(pool), record.backup.as_deref().unwrap_or("nobody"));
         let planned = record.phase == Phase::Active && lives(seats, pool);
@@ -353,10 +354,7 @@ impl Pools {
                 }
             }
             (Ask::Failover, StepName::Ranges) => self.by_hand(pool, backup),
-            (Ask::Failback { .. }, StepName::Ranges) => match &*names(self.moved_out(record)) {
-                "" => "none went with the failover".to_owned(),
-                names => format!("home: {names}"),
-            },
+            (Ask::Failback { .. }, StepName::Ranges) => self.preview_home(users, pool, record),
             (Ask::Failover, StepName::Open) => {
                 format!("full service by {backup}, with its settings and orbits")
             }

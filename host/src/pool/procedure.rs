@@ -248,7 +248,7 @@ impl Pools {
     pub(super) fn by_hand(&self, pool: &str, backup: &str) -> String {
         match &*names(self.own_pickup_ranges(pool)) {
             "" => "none to move".to_owned(),
-            names => format!("left to you ({names}): switchyard orbit set NAME --pool {backup}"),
+            names => left_with(pool, names, backup),
         }
     }
 
@@ -263,16 +263,30 @@ impl Pools {
             self.pickup_ranges(backup).filter(|range| going.iter().all(|other| other.name != range.name));
         match &*names(left.filter(of_home)) {
             "" => String::new(),
-            names => format!("; left to you ({names}): switchyard orbit set NAME --pool {pool}"),
+            names => format!("; {}", left_with(backup, names, pool)),
         }
     }
 
+    /// The ranges that go home. What somebody has put elsewhere meanwhile stays there.
+    fn going_home(&self, pool: &str, record: &PoolRecord) -> Vec<RangeSpec> {
+        let home = |range: &RangeSpec| RangeSpec { pool: pool.to_owned(), ..range.clone() };
+        self.moved_out(record).map(home).collect()
+    }
+
     fn ranges_home(&self, pool: &str, record: &PoolRecord) -> Stand {
-        // What somebody has put elsewhere meanwhile stays there.
-        let ranges = self.moved_out(record);
-        let (ranges, last) =
-            some(ranges.map(|range| RangeSpec { pool: pool.to_owned(), ..range.clone() }).collect());
+        let (ranges, last) = some(self.going_home(pool, record));
         Stand::Moves(ranges, last)
+    }
+
+    /// What becomes of pickup ranges in a failback: which go home, and which somebody has to move.
+    pub(super) fn preview_home(&self, users: &Directory, pool: &str, record: &PoolRecord) -> String {
+        let going = self.going_home(pool, record);
+        let home = match &*names(going.iter()) {
+            "" => "none to move".to_owned(),
+            names => format!("home: {names}"),
+        };
+        let left = record.backup.as_deref().map(|backup| self.left_behind(users, pool, backup, &going));
+        home + &left.unwrap_or_default()
     }
 
     /// The ranges that went with a failover, and are still where it has put them.
@@ -285,6 +299,11 @@ impl Pools {
 /// What became of so many parked calls.
 fn ended(count: usize) -> String {
     format!("ended with BYE: {}", counted(count, "parked call"))
+}
+
+/// Pickup ranges that do not move by themselves, and how they do.
+fn left_with(from: &str, names: &str, to: &str) -> String {
+    format!("left with {from} ({names}); by hand: switchyard orbit set NAME --pool {to}")
 }
 
 /// What ranges are called.

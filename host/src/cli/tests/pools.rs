@@ -66,8 +66,7 @@ fn pools_are_listed_shown_and_moved() {
     host.check(
         "pool failback east --disaster --no-wait --by ana",
         expect![[r#"
-        fence   users of east are in resiliency mode
-        open    full service by west
+        the failback of east has begun; how far it is: switchyard pool show east
     "#]],
     );
     let ask = Ask::Failback { disaster: true };

@@ -265,6 +265,13 @@ impl World {
         Ok(())
     }
 
+    fn preview(&mut self, host: &str, pool: &str, ask: Ask) -> Vec<String> {
+        let users = self.users();
+        let host = self.look(host);
+        let steps = host.pools.preview(&host.seats, &users, pool, ask).into_iter();
+        steps.map(|(step, text)| format!("{}: {text}", step.word())).collect()
+    }
+
     fn notes(&self, pool: &str) -> Vec<String> {
         let journal = self.record(pool).journal.unwrap();
         let line = |step: &Step| format!("{} {:?}: {}", step.name.word(), step.state, step.note);

@@ -88,13 +88,14 @@ fn pickup_ranges_that_are_moved_by_hand_are_named_on_the_way_out_and_home() {
     world.in_group("wanda", "west", "*201");
     world.ask("e1", "east", Ask::Failover).unwrap();
     world.settle();
-    let left = "ranges Done: left to you (east-groups): switchyard orbit set NAME --pool west";
+    let left = "ranges Done: left with east (east-groups); by hand: switchyard orbit set NAME --pool west";
     assert_eq!(world.notes("east")[3], left);
     world.range("east-groups", "*101", "group-pickup", "west");
+    let left = "none to move; left with west (east-groups); by hand: switchyard orbit set NAME --pool east";
+    assert_eq!(world.preview("w1", "east", FAILBACK)[1], format!("ranges: {left}"));
     world.ask("e1", "east", FAILBACK).unwrap();
     world.settle();
-    let left = "ranges Done: none to move; left to you (east-groups): switchyard orbit set NAME --pool east";
-    assert_eq!(world.notes("east")[1], left);
+    assert_eq!(world.notes("east")[1], format!("ranges Done: {left}"));
 }
 
 #[test]

@@ -84,20 +84,13 @@ fn a_preview_says_what_each_step_would_do() {
     let mut world = World::new();
     world.park("7001", "east");
     world.range("east-groups", "*101", "group-pickup", "east");
-    let host = world.look("w1");
-    let lines: Vec<String> = host
-        .pools
-        .preview(&host.seats, "east", Ask::Failover)
-        .into_iter()
-        .map(|(step, text)| format!("{}: {text}", step.word()))
-        .collect();
     assert_eq!(
-        lines,
+        world.preview("w1", "east", Ask::Failover),
         [
             "fence: users of east are in resiliency mode: no new parks and pickups",
             "parked: wait up to 300s for 1 parked call, then end it (disconnect)",
             "seat: e1 passes the seat to a host of west",
-            "ranges: left to you (east-groups): switchyard orbit set NAME --pool west",
+            "ranges: left with east (east-groups); by hand: switchyard orbit set NAME --pool west",
             "open: full service by west, with its settings and orbits",
         ]
     );
