@@ -59,7 +59,7 @@ pub struct Call {
     pub reason: Option<String>,
     pub warning: Option<String>,
     pub heard: Option<String>,
-    /// P-Asserted-Identity of the answer.
+    /// P-Asserted-Identity of the answer, or of their last re-INVITE that had one.
     pub identity: Option<String>,
     pub direction: &'static str,
     /// `SIP/2.0 …` lines of the NOTIFYs we got.

@@ -304,6 +304,7 @@ impl Calls {
         leg.session = SessionTimer::from_response(response);
         self.index(id);
         self.start_session_timer(cx, id);
+        let somebody_else = self.take_up_asserted(id);
         let offer_under_way = early_tag.as_deref().is_some_and(|tag| self.early_offer_on(id, tag).is_some());
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let body = response.sdp();
@@ -335,13 +336,23 @@ impl Calls {
             return;
         }
         match outgoing.for_whom {
-            ForWhom::Caller(caller) => self.branch_won(cx, caller, id, early_tag.as_deref()),
+            ForWhom::Caller(caller) => {
+                self.branch_won(cx, caller, id, early_tag.as_deref(), somebody_else.as_ref());
+            }
             ForWhom::Operation(operation) => self.candidate_answered(cx, operation, id),
         }
     }
 
     /// The first branch that answers has the call; the others are told that it was completed elsewhere (RFC 3326).
-    fn branch_won(&mut self, cx: &mut Core, caller: LegId, id: LegId, early_tag: Option<&str>) {
+    /// `somebody_else` is who answered, if that is not who was called.
+    fn branch_won(
+        &mut self,
+        cx: &mut Core,
+        caller: LegId,
+        id: LegId,
+        early_tag: Option<&str>,
+        somebody_else: Option<&Party>,
+    ) {
         let alive = self.legs.get_mut(&caller).and_then(|leg| leg.incoming.as_mut());
         let Some(incoming) = alive else {
             self.hang_up(
@@ -382,7 +393,10 @@ impl Calls {
         } else {
             negotiation.local().map(|local| local.to_bytes()).unwrap_or_default()
         };
-        self.answer_invite(cx, caller, local_tag.as_deref(), body, None);
+        // The server of another pool cannot know who that is.
+        let across = self.legs.get(&caller).is_some_and(|leg| !leg.is_of_phone());
+        let callee = self.legs.get(&id).map(|leg| leg.party.clone()).filter(|_| across);
+        self.answer_invite(cx, caller, local_tag.as_deref(), body, callee.as_ref().or(somebody_else));
         self.link(cx, caller, id);
         if let Some(offer) = offer_under_way {
             self.carry_early_offer_on(cx, offer);

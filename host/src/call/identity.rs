@@ -1,7 +1,8 @@
-//! Who a phone is told it talks to: From, P-Asserted-Identity (RFC 3325).
+//! Who a phone is told it talks to: From, P-Asserted-Identity (RFC 3325); and who is on a leg to the server of another pool.
 
-use switchyard_sdk::types::Party;
+use switchyard_sdk::types::{LegId, Party};
 
+use super::Calls;
 use super::branch::Headers;
 use crate::engine::core::Core;
 use crate::sip::{NameAddr, Uri};
@@ -34,5 +35,25 @@ impl Headers {
             max_forwards: None,
             extra: Vec::new(),
         }
+    }
+}
+
+impl Calls {
+    /// Another pool's server says in a request, or in the answer to one of ours, whom it has on this leg now (RFC 4916, by the
+    /// header of RFC 3325). That counts when the request, or the answer, is accepted. A request that is answered just now is not
+    /// touched by the next one.
+    pub fn assert(&mut self, id: LegId, party: Option<Party>) {
+        if let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.request.is_none()) {
+            leg.asserted = party.map(Box::new);
+        }
+    }
+
+    /// Who is on a leg from now on, if that is somebody else than before.
+    pub(super) fn take_up_asserted(&mut self, id: LegId) -> Option<Party> {
+        let leg = self.legs.get_mut(&id)?;
+        let party = *leg.asserted.take()?;
+        let before = std::mem::replace(&mut leg.party, party.clone());
+        self.list_under(id, before.user.as_deref());
+        (before.uri != party.uri).then_some(party)
     }
 }

@@ -285,6 +285,10 @@ pub struct Leg {
     pub contact: String,
     /// The last ACK we sent to a 2xx, to repeat when the 2xx is repeated.
     pub last_ack: Option<(u32, bytes::Bytes)>,
+    /// Who is there by the word of another pool's server, from when what it says that in is accepted ([`Calls::assert`]).
+    ///
+    /// [`Calls::assert`]: super::Calls::assert
+    pub asserted: Option<Box<Party>>,
     /// Whom the phone is told it talks to while it talks to the host.
     pub shown: Option<Party>,
     /// A leg of the same phone that parked by dialling: cleared together with this one.
@@ -348,6 +352,7 @@ impl Leg {
             silent_probes: 0,
             contact,
             last_ack: None,
+            asserted: None,
             shown: None,
             twin: None,
             parked_in: None,

@@ -246,10 +246,28 @@ impl Calls {
 
     /// Takes a new leg in.
     fn insert(&mut self, leg: Leg) {
-        if let Some(user) = &leg.party.user {
-            self.by_user.entry(user.clone()).or_default().insert(leg.id);
+        let id = leg.id;
+        self.legs.insert(id, leg);
+        self.list_under(id, None);
+    }
+
+    /// A leg is listed under its user, and under nobody who was there before.
+    fn list_under(&mut self, id: LegId, before: Option<&str>) {
+        if let Some(user) = before {
+            self.unlist(id, user);
         }
-        self.legs.insert(leg.id, leg);
+        if let Some(user) = self.legs.get(&id).and_then(|leg| leg.party.user.clone()) {
+            self.by_user.entry(user).or_default().insert(id);
+        }
+    }
+
+    fn unlist(&mut self, id: LegId, user: &str) {
+        let Some(legs) = self.by_user.get_mut(user) else { return };
+        self.left.insert(user.to_owned());
+        legs.remove(&id);
+        if legs.is_empty() {
+            self.by_user.remove(user);
+        }
     }
 
     /// The leg and dialog a request belongs to, by its Call-ID and tags (RFC 3261 §12.2.2).

@@ -126,14 +126,8 @@ impl Calls {
     pub(super) fn forget(&mut self, cx: &mut Core, id: LegId, by_party: bool, reason: &str) {
         let left = self.part(id).map(|peer| (peer, self.legs.get(&id).map(|leg| leg.party.clone())));
         let Some(mut leg) = self.legs.remove(&id) else { return };
-        if let Some(user) = &leg.party.user
-            && let Some(legs) = self.by_user.get_mut(user)
-        {
-            self.left.insert(user.clone());
-            legs.remove(&id);
-            if legs.is_empty() {
-                self.by_user.remove(user);
-            }
+        if let Some(user) = &leg.party.user {
+            self.unlist(id, user);
         }
         cx.timers.cancel_leg(id);
         if let Some(client) = leg.client {

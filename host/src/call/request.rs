@@ -177,6 +177,8 @@ impl Calls {
     pub(super) fn answer_request(&mut self, cx: &mut Core, id: LegId, body: Bytes) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some((server, request)) = leg.request.take() else { return };
+        self.take_up_asserted(id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         let mut draft = Draft::response(&request, Status::OK);
         draft.add(Name::Contact, &leg.contact).add(Name::Allow, ALLOW).add(Name::Supported, SUPPORTED);
         // A PRACK refreshes no session (RFC 4028 §7.4).
@@ -208,6 +210,7 @@ impl Calls {
     ) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some((server, request)) = leg.request.take() else { return };
+        leg.asserted = None;
         leg.negotiation.rollback();
         let mut draft = Draft::response(&request, status);
         if let Some(response) = response {

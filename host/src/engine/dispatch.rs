@@ -29,9 +29,14 @@ impl Engine {
             sip::Event::Response { client, response, flow } => {
                 // Nobody else knows the branch it answers.
                 self.admission.vouch(self.core.now.instant, flow.remote);
-                let cx = &mut self.core;
-                let Some(owner) = cx.owner(client) else { return };
+                let Some(owner) = self.core.owner(client) else { return };
                 let status = response.status();
+                if let Owner::Invite(leg) = owner
+                    && status.is_some_and(Status::is_success)
+                {
+                    self.calls.assert(leg, self.asserted_in(&response, &flow));
+                }
+                let cx = &mut self.core;
                 match owner {
                     Owner::Invite(leg) => self.calls.on_invite_response(cx, client, leg, &response, flow),
                     Owner::Reinvite(leg) | Owner::Update(leg) => {
@@ -188,6 +193,10 @@ impl Engine {
             Method::Subscribe => self.calls.on_refer_subscribe(&mut self.core, server, request),
             Method::Invite if self.resumes_parked(leg, request) => {
                 self.resume_is_retrieve(leg, server, request)
+            }
+            Method::Invite | Method::Update => {
+                self.calls.assert(leg, self.asserted_in(request, &flow));
+                self.calls.on_request(&mut self.core, leg, server, request);
             }
             _ => self.calls.on_request(&mut self.core, leg, server, request),
         }

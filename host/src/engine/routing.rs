@@ -147,6 +147,21 @@ impl Engine {
         }
     }
 
+    /// Who is at the other side of another pool's server, by its word, which hosts of a cluster take (RFC 3325).
+    pub(super) fn asserted_in(&self, message: &Message, flow: &Flow) -> Option<Party> {
+        if flow.protocol != Protocol::Cluster {
+            return None;
+        }
+        let said = NameAddr::parse(message.get(Name::PAssertedIdentity)?).ok()?;
+        let ours = self.core.is_ours(&said.uri).then(|| said.uri.user_unescaped()).flatten();
+        Some(match ours.and_then(|name| self.directory.user(&name)) {
+            Some(user) => self.party(user),
+            None => {
+                Party { uri: said.uri.to_string(), display: said.display, outside: true, ..Party::default() }
+            }
+        })
+    }
+
     /// A user of ours.
     pub(super) fn party(&self, user: &User) -> Party {
         Party {

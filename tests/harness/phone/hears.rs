@@ -103,6 +103,9 @@ impl Phone {
                 if let Some(sdp) = request.sdp() {
                     call.heard = Some(String::from_utf8_lossy(&sdp).into_owned());
                 }
+                if let Some(identity) = request.get(Name::PAssertedIdentity) {
+                    call.identity = Some(identity.to_owned());
+                }
                 if let Some(dialog) = call.dialog.as_mut() {
                     dialog.refresh_target(request);
                 }

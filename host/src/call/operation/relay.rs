@@ -30,7 +30,9 @@ impl Calls {
         joins: bool,
     ) {
         let Some(asker) = self.legs.get(&from) else { return };
-        let identity = joins.then(|| asker.party.clone());
+        // Whose place somebody takes at another pool's server hears of it, too.
+        let other = asker.asserted.as_deref().filter(|other| other.uri != asker.party.uri);
+        let identity = other.cloned().or_else(|| joins.then(|| asker.party.clone()));
         let offered =
             asker.negotiation.has_remote_offer().then(|| asker.negotiation.remote().cloned()).flatten();
         let update = asker.request.as_ref().is_some_and(|(_, request)| request.method() == Method::Update);
