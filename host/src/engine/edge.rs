@@ -178,7 +178,7 @@ impl Engine {
         let addressed = || Uri::parse(request.uri()).ok().and_then(|uri| self.pool_of_address(&uri));
         if flow.protocol == Protocol::Cluster {
             let picks_up = request.method() == Method::Invite
-                && Uri::parse(request.uri()).is_ok_and(|uri| self.is_picked_up_here(&uri));
+                && Uri::parse(request.uri()).is_ok_and(|uri| self.is_picked_up_here(&uri, flow));
             let served = self.any_served().filter(|_| picks_up).map(str::to_owned);
             return served.or_else(addressed).unwrap_or_else(own);
         }

@@ -79,7 +79,7 @@ impl Engine {
         }
         let detail = serde_json::json!({ "leg": leg.0, "from": party.uri, "to": request.uri() });
         self.core.event("call.offered", None, Some(request.call_id()), detail);
-        if let Some((pool, uri)) = self.feature_elsewhere(request, uri).filter(|_| !emergency) {
+        if let Some((pool, uri)) = self.feature_elsewhere(request, uri, &flow).filter(|_| !emergency) {
             let mut headers = self.headers_of(request, &party);
             headers.extra.extend(request.all(Name::Replaces).map(|value| (Name::Replaces, value.to_owned())));
             let there = self.across(&pool, &uri, Party { uri: uri.to_string(), ..Party::default() });
@@ -108,7 +108,7 @@ impl Engine {
 
     /// The pool whose server has what an INVITE is about, if that is another host: an orbit, a group, a user whose ringing
     /// call is to be taken, a dialog to be replaced. And what it asks for there.
-    fn feature_elsewhere(&self, request: &Message, uri: &Uri) -> Option<(String, Uri)> {
+    fn feature_elsewhere(&self, request: &Message, uri: &Uri, flow: &Flow) -> Option<(String, Uri)> {
         let cluster = self.cluster.as_ref()?;
         let pool = if let Some(replaces) = request.get(Name::Replaces) {
             let replaces = Replaces::parse(replaces).ok()?;
@@ -121,7 +121,7 @@ impl Engine {
             holds.or_else(|| cluster.pools.by_code(mark.pool))?.to_owned()
         } else if let Some(pool) = self.picked_up_elsewhere(uri) {
             pool
-        } else if self.is_picked_up_here(uri) {
+        } else if self.is_picked_up_here(uri, flow) {
             return None;
         } else {
             match self.address(uri) {

@@ -1,8 +1,8 @@
-//! In a cluster: calls that still ring where their callee's pool was served before it went home, and that can be picked up all
-//! the same, if the pool's policy wants it (`resiliency.pickup_after_failback`, OP-03).
+//! In a cluster: calls that still ring where their callee's pool was served before it went home. They can be picked up all the
+//! same, if the pool's policy wants it (`resiliency.pickup_after_failback`, OP-03).
 //!
 //! Such a call goes on where it is. Its host tells whoever serves the pool now in which groups, and at whom, calls ring there;
-//! who picks one up from home is sent there, as for a number of another pool.
+//! who picks one up from home, where nothing rings, is sent there, as for a number of another pool: he gets it, or hears why not.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::Engine;
 use super::invite::Address;
 use super::seat::Clustered;
 use crate::cluster::{Frame, Places};
-use crate::net::HostName;
+use crate::net::{Flow, HostName, Protocol};
 use crate::pool::Phase;
 use crate::sip::Uri;
 
@@ -34,7 +34,7 @@ impl Engine {
     /// The seat of a pool that goes home has been left. Calls that ring for its users ring on here.
     pub(super) fn leave_ringing(&mut self, pool: &str) {
         let Some(cluster) = &mut self.cluster else { return };
-        if cluster.pools.phase(pool) == Phase::FailingBack && cluster.pools.terms(pool).ringing_stays {
+        if cluster.pools.phase(pool) == Phase::FailingBack {
             cluster.left.here.insert(pool.to_owned(), (Places::default(), None));
         }
     }
@@ -84,23 +84,43 @@ impl Engine {
         let mut elsewhere = cluster.left.elsewhere.iter();
         let (_, (pool, _)) =
             elsewhere.find(|(host, (pool, places))| there(**host, pool) && self.means(uri, places))?;
-        Some(pool.clone())
+        // What rings here can be picked up, whatever the policy says of what rings there.
+        (!self.rings_here(uri)).then(|| pool.clone())
     }
 
-    /// Whether `uri` asks for a call that rings here for a user of a pool which is served elsewhere by now.
-    pub(super) fn is_picked_up_here(&self, uri: &Uri) -> bool {
-        let here = self.cluster.as_ref().map(|cluster| &cluster.left.here);
-        here.is_some_and(|here| here.values().any(|(places, _)| self.means(uri, places)))
+    /// Whether `uri` asks for a call that rings here for a user of a pool which is served elsewhere by now. One that cannot be
+    /// picked up any more it asks for only if whoever serves that pool has sent it: there, others may ring.
+    pub(super) fn is_picked_up_here(&self, uri: &Uri, flow: &Flow) -> bool {
+        let Some(Clustered { left, pools, .. }) = &self.cluster else { return false };
+        let sent = flow.protocol == Protocol::Cluster;
+        let mut here = left.here.iter().filter(|(pool, _)| sent || pools.terms(pool).ringing_stays);
+        here.any(|(_, (places, _))| self.means(uri, places))
     }
 
     fn means(&self, uri: &Uri, places: &Places) -> bool {
-        if places.is_empty() {
-            return false;
-        }
+        !places.is_empty()
+            && self.picks_from(
+                uri,
+                |group| places.groups.contains(group),
+                |user| places.callees.contains(user),
+            )
+    }
+
+    fn rings_here(&self, uri: &Uri) -> bool {
+        let orbits = &self.orbits;
+        self.picks_from(
+            uri,
+            |group| !orbits.ringing_in(group).is_empty(),
+            |user| !orbits.ringing_at(user).is_empty(),
+        )
+    }
+
+    /// Whether `uri` picks calls up from a group, or from a callee, of whom that holds.
+    fn picks_from(&self, uri: &Uri, group: impl Fn(&str) -> bool, callee: impl Fn(&str) -> bool) -> bool {
         match self.address(uri) {
-            Address::Feature { service: None, number: Some(number), .. } => places.groups.contains(&number),
+            Address::Feature { service: None, number: Some(number), .. } => group(&number),
             Address::Feature { service: Some(_), number: Some(number), .. } => {
-                self.directory.resolve(&number).is_some_and(|user| places.callees.contains(&user.name))
+                self.directory.resolve(&number).is_some_and(|user| callee(&user.name))
             }
             Address::Feature { .. } | Address::Other => false,
         }

@@ -65,7 +65,8 @@ fn a_call_is_picked_up_only_out_of_resiliency_and_where_its_range_is_served() {
 #[test]
 fn what_rang_before_a_phase_changed_stays_unpickable() {
     let mut world = world("pickup_ranges = 'automatic'");
-    let [bob, erin, frank] = world.phones_at([("bob", "fw1"), ("erin", "fw1"), ("frank", "fw1")]);
+    let [bob, erin, frank, carol] =
+        world.phones_at([("bob", "fw1"), ("erin", "fw1"), ("frank", "fw1"), ("carol", "fw1")]);
     lose_east_for_good(&mut world);
     let early = ring(&mut world, erin);
     move_east(&mut world, Ask::Failover);
@@ -81,11 +82,30 @@ fn what_rang_before_a_phase_changed_stays_unpickable() {
     start_east(&mut world);
     move_east(&mut world, FAILBACK);
     assert_eq!(pool_of_range(&mut world, "east-groups"), "east", "and home");
-    let refused = dial(&mut world, frank, "*101");
-    assert!(world.phones[frank].call(refused).failed.is_some());
+    let ringing = world.phones[bob].last();
+    let assert_says_why = |world: &mut World| {
+        for (picker, number) in [(frank, "*101"), (carol, "*101"), (frank, "**1002"), (carol, "**1002")] {
+            let refused = dial(world, picker, number);
+            assert_refused(world, picker, refused, 480, "35110 it began to ring before");
+        }
+    };
+    assert_says_why(&mut world);
+    // Another call that rings at home by now can be picked up.
+    for picker in [frank, carol] {
+        let other = if picker == frank { carol } else { frank };
+        let waits = dial(&mut world, other, "1002");
+        let picked = dial(&mut world, picker, "*101");
+        assert!(world.phones[picker].call(picked).up, "{:?}", world.phones[picker].call(picked).warning);
+        world.act(other, |phone| phone.hang_up(waits));
+        world.run_for(seconds(2));
+    }
+    // What became of another call is not what became of this one.
+    let given_up = dial(&mut world, frank, "1002");
+    world.act(frank, |phone| phone.cancel(given_up));
+    world.run_for(seconds(1));
+    assert_says_why(&mut world);
     // He himself may still answer.
     assert!(!world.phones[erin].call(waiting).over);
-    let ringing = world.phones[bob].last();
     world.act(bob, |phone| phone.answer(ringing));
     world.run_for(seconds(2));
     assert!(world.phones[erin].call(waiting).up);
