@@ -139,13 +139,7 @@ impl Calls {
         self.reject_with_best(cx, caller, best.as_ref(), last);
     }
 
-    fn reject_with_best(
-        &mut self,
-        cx: &mut Core,
-        caller: LegId,
-        best: Option<&Message>,
-        last: Status,
-    ) {
+    fn reject_with_best(&mut self, cx: &mut Core, caller: LegId, best: Option<&Message>, last: Status) {
         let status = best.and_then(|best| best.status()).unwrap_or(last);
         // The peer's own trouble is not ours (RFC 3261 §16.7 step 6), and a challenge to us is not one to the caller.
         let status = match status {
