@@ -12,6 +12,9 @@ use crate::store::Standing;
 /// How often a clock that stands still is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The longest registration that is granted meanwhile. Whoever takes over knows nothing of it before it is refreshed.
+const FENCED_GRANT: Duration = Duration::from_secs(60);
+
 impl Engine {
     /// This host may write parked calls and decide who gets them, or not.
     pub(super) fn stands(&mut self, standing: Standing) {
@@ -29,7 +32,9 @@ impl Engine {
             };
             cluster.changed = true;
         }
-        self.remove_at_last();
+        let briefly = matches!(standing, Standing::Lapsed).then_some(FENCED_GRANT);
+        self.registrar.grant_at_most(briefly);
+        self.store_at_last();
     }
 
     /// Puts a timer off that must not go off while others may do the same.

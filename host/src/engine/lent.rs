@@ -61,6 +61,12 @@ impl Engine {
             return;
         }
         self.read_terms();
+        let lent = self.lent_policy();
+        self.write_behind(lent.into_iter().collect());
+    }
+
+    /// What the store is to hold of the own pool's policy.
+    pub(super) fn lent_policy(&mut self) -> Option<Operation> {
         let bundle = self.policies.borrow().bundle().clone();
         let files: BTreeMap<String, String> =
             bundle.files().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
@@ -68,7 +74,7 @@ impl Engine {
         if files.values().map(String::len).sum::<usize>() > FILES_MAX {
             let detail = json!({ "pool": pool, "max": FILES_MAX });
             self.core.event("policy.too_long", None, None, detail);
-            return;
+            return None;
         }
         let key = policy_key(pool);
         let lent = Lent {
@@ -78,7 +84,7 @@ impl Engine {
             domain: self.config.sip.domain.clone(),
         };
         let value = serde_json::to_vec(&lent).unwrap_or_default().into();
-        self.write_behind(vec![Operation::Put { key, value }]);
+        Some(Operation::Put { key, value })
     }
 
     /// A pool's policy is another.

@@ -20,6 +20,7 @@ mod adopt;
 mod aftermath;
 mod ask;
 mod audit;
+mod behind;
 mod command;
 mod dispatch;
 mod edge;
@@ -149,8 +150,8 @@ pub struct Engine {
     protection: protect::Protection,
     resolving: BTreeMap<QueryId, Resolving>,
     stores: BTreeMap<StoreId, StoreOwner>,
-    /// Keys of subscriptions that are over, and that the store has not been able to forget.
-    ended: BTreeSet<String>,
+    /// Keys of bindings and subscriptions of which the store has not taken the last.
+    unstored: BTreeSet<String>,
     trunks: BTreeMap<String, Arc<crate::call::Trunk>>,
     /// Only where hosts work together.
     cluster: Option<Clustered>,
@@ -254,7 +255,7 @@ impl Engine {
             resolving: BTreeMap::new(),
             stores: BTreeMap::new(),
             trunks,
-            ended: BTreeSet::new(),
+            unstored: BTreeSet::new(),
             cluster,
             draining: false,
         };

@@ -1,6 +1,6 @@
 //! The store's side of the engine: writes, mirrors, and the calls that a restart takes up again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use switchyard_sdk::types::{Code, LegId, Refusal};
@@ -13,10 +13,7 @@ use crate::call::{Done, Failed, LegFacts, Origin, Peer};
 use crate::media::Playlist;
 use crate::orbit::{RangeError, RestoredCall, Whose};
 use crate::pool::Proposal;
-use crate::store::keys::Key;
-use crate::store::{
-    Change, Durability, Expect, OPERATIONS_MAX, Operation, Outcome, Snapshot, StoreError, Transaction,
-};
+use crate::store::{Change, Outcome, Snapshot, StoreError, Transaction};
 
 /// Who waits for an answer of the store.
 #[derive(Debug)]
@@ -58,26 +55,14 @@ pub(super) enum StoreOwner {
     },
     /// Nobody: written behind.
     Behind {
-        /// The subscriptions that are over, by key.
-        ended: BTreeSet<String>,
+        /// What.
+        keys: BTreeSet<String>,
     },
-    /// Nobody: removed at last.
+    /// Nobody: written at last.
     AtLast {
-        /// The same.
-        ended: BTreeSet<String>,
+        /// What.
+        keys: BTreeSet<String>,
     },
-}
-
-/// How many records the engine remembers to remove. Others stay until they have run out, and somebody takes their pool's seat.
-const ENDED_MAX: usize = 10_000;
-
-/// The subscriptions that operations remove.
-fn ended_by(operations: &[Operation]) -> BTreeSet<String> {
-    let removed = operations.iter().filter_map(|operation| match operation {
-        Operation::Delete { key } if matches!(Key::parse(key), Some(Key::Lamp(..))) => Some(key.clone()),
-        Operation::Delete { .. } | Operation::Put { .. } => None,
-    });
-    removed.collect()
 }
 
 /// A parked call that a restart takes up, until its phone has answered: one behind a NAT whose host is gone may be silent until it
@@ -108,76 +93,6 @@ fn playlist(call: &RestoredCall) -> Playlist {
 }
 
 impl Engine {
-    /// Writes without waiting: registrations, lamps. In a cluster only while this life of the host goes on: what is written
-    /// late, by one that others have taken for dead, would stand beside what they have written since.
-    pub(super) fn write_behind(&mut self, operations: Vec<Operation>) {
-        let expect: Vec<_> = match self.cluster {
-            Some(_) => self.orbits.own_life().into_iter().collect(),
-            None => Vec::new(),
-        };
-        if self.cluster.is_some() && expect.is_empty() {
-            self.still_to_remove(ended_by(&operations));
-            return;
-        }
-        self.write_in_parts(&expect, operations, |ended| StoreOwner::Behind { ended });
-    }
-
-    /// As many transactions as it takes; nobody waits for them.
-    fn write_in_parts(
-        &mut self,
-        expect: &[(String, Expect)],
-        mut operations: Vec<Operation>,
-        owner: impl Fn(BTreeSet<String>) -> StoreOwner,
-    ) {
-        while !operations.is_empty() {
-            let rest = operations.split_off(operations.len().min(OPERATIONS_MAX));
-            let owner = owner(ended_by(&operations));
-            let transaction =
-                Transaction { expect: expect.to_vec(), operations, durability: Durability::Relaxed };
-            self.write(transaction, owner);
-            operations = rest;
-        }
-    }
-
-    /// The store did not take it that these subscriptions are over: whoever reads them would tell watchers that want nothing more.
-    fn still_to_remove(&mut self, ended: BTreeSet<String>) {
-        let room = ENDED_MAX.saturating_sub(self.ended.len());
-        self.ended.extend(ended.into_iter().take(room));
-    }
-
-    /// Removes what could not be removed when it was over, if nobody else has served a pool of ours meanwhile: he has taken the
-    /// subscriptions up.
-    pub(super) fn remove_at_last(&mut self) {
-        if self.ended.is_empty() || !self.orbits.is_live() {
-            return;
-        }
-        let served = self.cluster.iter().flat_map(|cluster| &cluster.served);
-        let expected: BTreeMap<String, Expect> =
-            served.filter_map(|pool| self.orbits.expectations(pool)).flatten().collect();
-        let expect: Vec<_> = expected.into_iter().collect();
-        let ended = std::mem::take(&mut self.ended);
-        if self.cluster.is_some() && expect.is_empty() {
-            return; // whatever was ours is others' by now
-        }
-        let operations = ended.into_iter().map(|key| Operation::Delete { key }).collect();
-        self.write_in_parts(&expect, operations, |ended| StoreOwner::AtLast { ended });
-    }
-
-    fn behind_is_stored(&mut self, ended: BTreeSet<String>, result: Result<Outcome, StoreError>) {
-        match result {
-            Ok(Outcome::Committed { .. }) => {}
-            // This life of the host is over.
-            Ok(Outcome::Conflict { .. }) => self.still_to_remove(ended),
-            Err(error) => {
-                self.still_to_remove(ended);
-                let detail = serde_json::json!({ "error": error.to_string() });
-                self.core.event("store.failed", Some(35105), None, detail);
-                return;
-            }
-        }
-        self.remove_at_last();
-    }
-
     pub(super) fn write(&mut self, transaction: Transaction, owner: StoreOwner) {
         let request = StoreId(self.core.fresh_id());
         self.stores.insert(request, owner);
@@ -207,10 +122,10 @@ impl Engine {
             StoreOwner::Taken { .. } | StoreOwner::Parked { .. } => {}
             StoreOwner::Calls => self.calls_stored(result),
             StoreOwner::Pool { proposal } => self.pool_answered(&proposal, result),
-            StoreOwner::Behind { ended } => self.behind_is_stored(ended, result),
-            StoreOwner::AtLast { ended } => {
-                if result.is_err() {
-                    self.still_to_remove(ended);
+            StoreOwner::Behind { keys } => self.behind_is_stored(keys, result),
+            StoreOwner::AtLast { keys } => {
+                if !matches!(result, Ok(Outcome::Committed { .. })) {
+                    self.not_stored(keys);
                 }
             }
         }

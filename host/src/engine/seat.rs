@@ -482,7 +482,7 @@ impl Engine {
             whose_lamp(directory, orbits, resource, watcher) == Some(pool)
         };
         self.notifier.put_down(&mut self.core, theirs);
-        self.ended.clear();
+        self.leave_unstored(pool);
         let mut legs = self.recorded_legs(pool);
         legs.extend(self.orbits.put_down(self.core.now, pool));
         legs.extend(self.put_down_restoring(pool));
@@ -492,7 +492,7 @@ impl Engine {
 }
 
 /// The pool whose server tells the watcher of a resource: that of what is watched.
-fn whose_lamp<'a>(
+pub(super) fn whose_lamp<'a>(
     directory: &'a Directory,
     orbits: &'a Orbits,
     resource: &Resource,

@@ -585,6 +585,17 @@ impl Notifier {
         }
     }
 
+    /// What the store is to hold under these keys, of which subscriptions: what is watched, who watches, what to write.
+    pub fn records(&self, keys: &BTreeSet<String>) -> BTreeMap<String, (Resource, String, Operation)> {
+        let wanted =
+            self.subscriptions.iter().filter(|(_, subscription)| keys.contains(&key(&subscription.record)));
+        let entries = wanted.filter_map(|(id, subscription)| {
+            let record = &subscription.record;
+            Some((key(record), (record.resource.clone(), record.watcher.clone(), self.put(*id)?)))
+        });
+        entries.collect()
+    }
+
     fn put(&self, id: LampId) -> Option<Operation> {
         let record = &self.subscriptions.get(&id)?.record;
         // Every map in it has text keys, so it always has a JSON form.

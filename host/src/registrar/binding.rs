@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::digest::hex;
 use crate::net::{ConnectionId, Flow, HostName};
 use crate::sip::grammar::quote;
+use crate::store::keys::binding_key;
 use crate::store::{Operation, ROOT};
 use crate::time::Utc;
 
@@ -93,7 +94,7 @@ impl Binding {
 
     /// Where the store keeps it.
     pub fn key(&self) -> String {
-        format!("{}{}/{}", prefix(), self.user, self.id)
+        binding_key(&self.user, &self.id)
     }
 
     /// The write that stores it.

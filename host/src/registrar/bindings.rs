@@ -12,6 +12,7 @@ use crate::config;
 use crate::directory::User;
 use crate::net::{ConnectionId, Flow, HostName};
 use crate::sip::{Draft, Message, Name, NameAddr, Status, Uri};
+use crate::store::keys::binding_key;
 use crate::store::{Change, Operation, Snapshot};
 use crate::time::{Instant, Now};
 
@@ -71,6 +72,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct Registrar {
     config: RegistrarConfig,
+    /// What `config.expires_max` is when nothing keeps it lower.
+    longest: Duration,
     /// By user; each user's in the order of their last refresh.
     users: BTreeMap<String, Vec<Entry>>,
     /// By user, for addresses of record that use the extension.
@@ -84,8 +87,10 @@ pub struct Registrar {
 impl Registrar {
     /// A registrar without bindings.
     pub fn new(config: impl Into<RegistrarConfig>) -> Self {
+        let config = config.into();
         Self {
-            config: config.into(),
+            longest: config.expires_max,
+            config,
             users: BTreeMap::new(),
             extensions: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -242,6 +247,19 @@ impl Registrar {
     /// Users are registered under these domains from now on; under any if there are none.
     pub fn set_domains(&mut self, domains: Vec<String>) {
         self.config.domains = domains;
+    }
+
+    /// Grants no longer registrations than this from now on; none: what the configuration says.
+    pub fn grant_at_most(&mut self, most: Option<Duration>) {
+        let most = most.map_or(self.longest, |most| most.min(self.longest));
+        self.config.expires_max = most.max(self.config.expires_min);
+    }
+
+    /// What the store is to hold of a binding.
+    pub fn record(&self, user: &str, id: &str) -> Operation {
+        let mut entries = self.users.get(user).into_iter().flatten();
+        let known = entries.find(|entry| entry.binding.id == id).map(|entry| entry.binding.put());
+        known.unwrap_or_else(|| Operation::Delete { key: binding_key(user, id) })
     }
 
     /// The address of record in To must be the user's own, by name or by extension (RFC 3261 §10.3 items 3 to 5).

@@ -8,6 +8,7 @@ use switchyard_host::engine::Input;
 use switchyard_host::net::HostName;
 use switchyard_host::sip::Status;
 use switchyard_host::store::keys::{calls_prefix, lamps_prefix};
+use switchyard_host::time::Utc;
 
 use crate::harness::{OnRing, World, WorldOptions};
 
@@ -260,4 +261,55 @@ fn what_others_have_told_of_a_call_is_forgotten_when_its_seat_does_not_come() {
         world.ladder()
     };
     assert_eq!(ladder(true), ladder(false));
+}
+
+/// What phones say of themselves while the store is away is not stored then. It is when the store is back: the seat moves later.
+#[test]
+fn who_registers_while_the_store_is_away_is_known_to_the_next_host() {
+    let mut world = one_pool();
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    for host in 0..2 {
+        world.cut_from_store(host, true);
+    }
+    world.run_for(second() * 2);
+    let [carol] = world.phones_at([("carol", "fe2")]);
+    world.act(bob, |phone| phone.register(0));
+    world.run_for(second() * 2);
+    for host in 0..2 {
+        world.cut_from_store(host, false);
+    }
+    world.run_for(second() * 10);
+    world.gets(0, Input::Drain);
+    world.run_for(second() * 10);
+    let held: Vec<_> = world.told("seat.taken").iter().map(|event| event.detail["pool"].clone()).collect();
+    assert_eq!(held.len(), 2, "fe2 serves: {held:?}");
+    world.phones[carol].on_ring = OnRing::AnswerAfter(second());
+    let call = world.act(alice, |phone| phone.invite("sip:carol@example.test", &[], true));
+    world.run_for(second() * 4);
+    assert!(world.phones[alice].call(call).up, "carol is where she said");
+    let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second() * 4);
+    assert_eq!(world.phones[alice].call(call).failed, Some(Status::TEMPORARILY_UNAVAILABLE), "bob has gone");
+}
+
+/// Who takes over from a host that has lost the store does not know who has registered there: phones come back soon.
+#[test]
+fn a_host_that_has_lost_the_store_grants_short_registrations() {
+    let mut world = World::with(WorldOptions { hosts: &[("fe1", "east")], ..WorldOptions::default() });
+    world.phones_at([("alice", "fe1")]);
+    let granted = |world: &mut World| {
+        world.act(0, |phone| phone.register(3600));
+        world.run_for(second());
+        let users = world.ask(Request::Users).unwrap();
+        let alice = users.as_array().unwrap().iter().find(|user| user["name"] == "alice").unwrap();
+        let expires = Utc(alice["bindings"][0]["expires"].as_u64().unwrap());
+        expires.saturating_since(world.utc()).as_secs()
+    };
+    assert!(granted(&mut world) > 3000);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 20);
+    assert!(granted(&mut world) <= 60);
+    world.cut_from_store(0, false);
+    world.run_for(second() * 5);
+    assert!(granted(&mut world) > 3000);
 }
