@@ -121,6 +121,11 @@ impl Engine {
             Request::MovePool { pool, ask: Ask::Failback { disaster: false }, .. } => {
                 cluster.seats.holder(pool)
             }
+            // The same; but one that is out of reach since a moment ago may have just died.
+            Request::MovePool { pool, ask: Ask::Failover, .. } | Request::ReassignPool { pool, .. } => {
+                let trouble = |host| cluster.seats.trouble(host);
+                cluster.seats.holder(pool).filter(|host| trouble(*host).is_none_or(|trouble| trouble.lasts))
+            }
             _ => None,
         };
         host.filter(|host| *host != cluster.seats.own())

@@ -108,16 +108,17 @@ pub enum Objection {
     },
     /// Whoever has them could pass nothing on to who is to have them.
     #[error(
-        "no host of {pool} can be reached from {from}, which serves its users ({why}): put that right first; --disaster \
-         brings them home all the same"
+        "no host of {pool} could take over from {from} (out of reach from {from}: {why}): put that right first{otherwise}"
     )]
     OutOfReach {
-        /// The pool.
+        /// Whose hosts are to have the users.
         pool: String,
-        /// Who has its users.
+        /// Who has them.
         from: HostName,
         /// Which hosts, and why each cannot be reached.
         why: String,
+        /// What else there is to do.
+        otherwise: String,
     },
     /// Nothing is put in its own place.
     #[error("{0} cannot take its own place")]
@@ -265,6 +266,8 @@ impl Pools {
                 if !lives(seats, backup) {
                     return Err(Objection::NobodyThere(backup.clone()));
                 }
+                let otherwise = format!(", or stop the hosts of {pool}");
+                self.check_reach(seats, pool, backup, self.of_backup(seats, backup), otherwise)?;
             }
             (Ask::Failback { disaster }, Phase::FailedOver) => {
                 if !lives(seats, pool) {
@@ -273,11 +276,9 @@ impl Pools {
                 if !disaster && !lives(seats, backup) {
                     return Err(Objection::BackupDead { pool: name(), backup: backup.clone() });
                 }
-                // How others reach them says nothing about it.
-                let passes = seats.holder(pool) == Some(self.own);
-                let unreached = passes.then(|| unreached(seats, self.willing(seats, pool))).flatten();
-                if let Some(why) = unreached.filter(|_| !disaster) {
-                    return Err(Objection::OutOfReach { pool: name(), from: self.own, why });
+                if !disaster {
+                    let otherwise = "; --disaster brings them home all the same".to_owned();
+                    self.check_reach(seats, pool, pool, self.willing(seats, pool), otherwise)?;
                 }
             }
             (
@@ -288,6 +289,23 @@ impl Pools {
             }
         }
         Ok(())
+    }
+
+    /// Whether this host, if it is the one that passes a pool's users on, reaches anybody of the pool `to` who would have them. How
+    /// others reach those says nothing about it.
+    pub(super) fn check_reach(
+        &self,
+        seats: &Seats,
+        pool: &str,
+        to: &str,
+        hosts: Vec<HostName>,
+        otherwise: String,
+    ) -> Result<(), Objection> {
+        let passes = seats.holder(pool) == Some(self.own);
+        match passes.then(|| unreached(seats, hosts)).flatten() {
+            Some(why) => Err(Objection::OutOfReach { pool: to.to_owned(), from: self.own, why, otherwise }),
+            None => Ok(()),
+        }
     }
 
     /// The write that begins what is asked for: phase and journal, and with them the first step.

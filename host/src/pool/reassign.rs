@@ -94,7 +94,7 @@ impl Pools {
         if parked > 0 && seats.holder(pool).is_some() {
             return Err(Objection::CallsWait { pool: name(pool), count: parked });
         }
-        Ok(())
+        self.check_reach(seats, pool, to, self.in_place(seats, to), String::new())
     }
 
     /// The write that begins it.

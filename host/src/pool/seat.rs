@@ -57,17 +57,23 @@ impl Pools {
             (Side::Home, _) | (Side::Backup, None) => self.willing(seats, pool),
             (Side::Heir, _) => {
                 let to = self.record(pool).and_then(PoolRecord::heir).map_or(pool, |to| self.heir(to));
-                // What was begun under a name that is gone follows the seat of the other.
-                seats.holder(to).map_or_else(|| self.willing(seats, to), |holder| vec![holder])
+                self.in_place(seats, to)
             }
-            (Side::Backup, Some(backup)) => {
-                // Whoever serves the backup's own users: after a failover both park in the same orbits.
-                let of_backup = self.willing(seats, backup);
-                let holder =
-                    seats.holder(backup).filter(|holder| seats.of_pool(backup).any(|host| host == *holder));
-                holder.map_or(of_backup, |holder| vec![holder])
-            }
+            (Side::Backup, Some(backup)) => self.of_backup(seats, backup),
         }
+    }
+
+    /// Those who would have the users of a pool whose place `to` takes: what was begun under a name that is gone follows the seat
+    /// of the other.
+    pub(super) fn in_place(&self, seats: &Seats, to: &str) -> Vec<HostName> {
+        seats.holder(to).map_or_else(|| self.willing(seats, to), |holder| vec![holder])
+    }
+
+    /// Those who would have the users of a pool with that backup: whoever serves the backup's own users. After a failover both park
+    /// in the same orbits.
+    pub(super) fn of_backup(&self, seats: &Seats, backup: &str) -> Vec<HostName> {
+        let holder = seats.holder(backup).filter(|holder| seats.of_pool(backup).any(|host| host == *holder));
+        holder.map_or_else(|| self.willing(seats, backup), |holder| vec![holder])
     }
 
     /// To whom this host should pass a seat it holds; `None`: it keeps it.

@@ -71,7 +71,11 @@ fn users_stay_with_the_backup_while_it_reaches_no_host_of_their_own() {
     let failback = Request::MovePool { pool: "east".into(), ask: FAILBACK, by: "ana".into(), dry_run: false };
     let refused = world.ask_host(1, failback.clone()).unwrap_err();
     assert_eq!((refused.status, refused.code), (409, Some(35112)));
-    assert!(refused.text.starts_with("no host of east can be reached from fw1"), "{}", refused.text);
+    assert_eq!(
+        refused.text,
+        "no host of east could take over from fw1 (out of reach from fw1: fe1: cut by the test): put that right first; --disaster \
+         brings them home all the same"
+    );
     assert!(world.told("pool.refused").last().is_some_and(|event| event.detail["by"] == "ana"));
     // The host at home cannot know how it is seen from there.
     let refused = world.ask_host(0, failback).unwrap_err();
@@ -85,4 +89,51 @@ fn users_stay_with_the_backup_while_it_reaches_no_host_of_their_own() {
     move_east(&mut world, FAILBACK);
     let (a, _) = world.connect(alice, bob);
     assert!(world.phones[alice].call(a).up, "her phone is still at fw1");
+}
+
+#[test]
+fn users_stay_at_home_while_their_host_reaches_nobody_who_could_take_over() {
+    let mut world = world("");
+    let [alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+    world.cut_link((0, 1));
+    world.run_for(seconds(20));
+    let failover =
+        |dry_run| Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run };
+    for dry_run in [true, false] {
+        let refused = world.ask_host(0, failover(dry_run)).unwrap_err();
+        assert_eq!((refused.status, refused.code), (409, Some(35112)));
+        assert_eq!(
+            refused.text,
+            "no host of west could take over from fe1 (out of reach from fe1: fw1: cut by the test): put that right first, or stop \
+             the hosts of east"
+        );
+        let refused = world.ask_host(1, failover(dry_run)).unwrap_err();
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.text, "this is up to fe1, which cannot be reached from fw1");
+    }
+    world.run_for(seconds(3));
+    assert_eq!((phase(&mut world), holder(&mut world)), ("active".to_owned(), "fe1".to_owned()));
+    world.connect(alice, bob);
+    world.mend_link((0, 1));
+    world.run_for(seconds(1));
+    move_east(&mut world, Ask::Failover);
+}
+
+/// A host that has just died is no reason to wait until its lease is over; nor is one whose pool was stopped because of it.
+#[test]
+fn a_pool_that_is_dead_or_was_stopped_fails_over_whoever_reached_it_last() {
+    let mut world = world("");
+    world.kill(0);
+    world.cut_link((0, 1));
+    world.run_for(seconds(1));
+    let failover =
+        Request::MovePool { pool: "east".into(), ask: Ask::Failover, by: "ana".into(), dry_run: false };
+    world.ask_host(1, failover).unwrap();
+    world.run_for(seconds(20));
+    assert_eq!(phase(&mut world), "failed_over");
+    let mut world = self::world("");
+    world.cut_link((0, 1));
+    world.run_for(seconds(20));
+    lose_east(&mut world);
+    move_east(&mut world, Ask::Failover);
 }

@@ -405,4 +405,35 @@ fn a_pool_that_was_replaced_is_put_back_in_its_place_the_same_way() {
     };
     let refused = world.ask_host(0, Request::PutRange(spec)).unwrap_err();
     assert!(refused.text.contains("unknown pool"), "{}", refused.text);
+
+/// Its host would pass its users on to somebody it cannot talk to.
+#[test]
+fn it_is_refused_while_its_users_host_reaches_nobody_of_the_new_pool() {
+    let mut world = world("");
+    world.phones_at([("alice", "fw1")]);
+    lose_east_for_good(&mut world);
+    move_east(&mut world, Ask::Failover);
+    build_north(&mut world);
+    let cut = [(FW1, FN1), (FW1, FN1 + 1)];
+    for hosts in cut {
+        world.cut_link(hosts);
+    }
+    world.run_for(seconds(20));
+    let refused = world.ask_host(FW1, reassign(true, false)).unwrap_err();
+    assert_eq!((refused.status, refused.code), (409, Some(35112)));
+    assert_eq!(
+        refused.text,
+        "no host of north could take over from fw1 (out of reach from fw1: fn1: cut by the test): put that right first"
+    );
+    let refused = world.ask_host(FN1, reassign(true, false)).unwrap_err();
+    assert_eq!(
+        (refused.status, &*refused.text),
+        (503, "this is up to fw1, which cannot be reached from fn1")
+    );
+    assert_eq!(pool(&mut world, "east")["phase"], "failed_over");
+    for hosts in cut {
+        world.mend_link(hosts);
+    }
+    world.run_for(seconds(1));
+    replace(&mut world);
 }

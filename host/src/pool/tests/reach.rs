@@ -63,7 +63,7 @@ fn users_do_not_go_home_to_hosts_that_whoever_has_them_cannot_reach_unless_someb
         world.cut("w1", "e2");
         assert_eq!(
             world.ask("w1", "east", FAILBACK),
-            Err("no host of east can be reached from w1, which serves its users (e1: cut; e2: cut): put that right first; \
+            Err("no host of east could take over from w1 (out of reach from w1: e1: cut; e2: cut): put that right first; \
                  --disaster brings them home all the same"
                 .into())
         );
