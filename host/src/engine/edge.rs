@@ -34,7 +34,9 @@ enum Place {
     At(HostName),
     /// Here, when the seat that is being taken is, and all is known that goes with it.
     Soon,
-    /// By whoever takes the seat: soon, or not until its pool's hosts are back.
+    /// By whoever takes the seat, soon.
+    Coming,
+    /// By nobody, before its pool's hosts are back.
     Nowhere,
 }
 
@@ -74,9 +76,10 @@ impl Engine {
                     self.core.tx.unserved(flow, &bytes);
                 }
             }
-            // Soon it is asked again, and then somebody is there.
-            Place::Nowhere if !flow.protocol.is_reliable() && self.somebody_comes(&message, &flow) => {}
-            Place::Nowhere => {
+            // Soon it is said again, and then somebody is there. A BYE that is refused is not said again, and the other end is never
+            // told.
+            Place::Coming if !flow.protocol.is_reliable() => {}
+            Place::Coming | Place::Nowhere => {
                 self.core.tx.unserved(flow, &bytes);
             }
         }
@@ -128,8 +131,13 @@ impl Engine {
         if self.serves(&at_home) {
             return Place::Here;
         }
-        let soon = if cluster.is_taking(&at_home) { Place::Soon } else { Place::Nowhere };
-        holder(&at_home).filter(may).map_or(soon, Place::At)
+        match holder(&at_home) {
+            Some(host) if may(&host) => Place::At(host),
+            _ if cluster.is_taking(&at_home) => Place::Soon,
+            Some(_) => Place::Coming,
+            None if cluster.pools.is_coming(&cluster.seats, &at_home) => Place::Coming,
+            None => Place::Nowhere,
+        }
     }
 
     /// The first of those who may know what a request is about. If they all have been asked, somebody may know who is about to have
@@ -153,10 +161,10 @@ impl Engine {
             return Place::Soon;
         }
         let is_vacant = |pool: &str| {
-            cluster.seats.holder(pool).is_none() && !cluster.pools.heirs(&cluster.seats, pool).is_empty()
+            cluster.seats.holder(pool).is_none() && cluster.pools.is_coming(&cluster.seats, pool)
         };
         if is_unread || seats.clone().any(is_vacant) {
-            return Place::Nowhere;
+            return Place::Coming;
         }
         if seats.next().is_some_and(|pool| self.serves(pool)) || !tried.is_empty() {
             return Place::Here;
@@ -222,14 +230,6 @@ impl Engine {
         let number = uri.user.as_deref().and_then(|user| crate::orbit::dialled(user, false));
         let range = number.and_then(|number| Some(self.orbits.ranges().find(&number)?.pool().to_owned()));
         range.or_else(|| self.pool_of_user(uri))
-    }
-
-    /// Whether somebody will take the seat that a message asks for, who only has to notice.
-    fn somebody_comes(&self, message: &Message, flow: &Flow) -> bool {
-        let pool = self.pool_of_message(message, flow);
-        self.cluster.as_ref().is_some_and(|cluster| {
-            cluster.seats.holder(&pool).is_some() || cluster.seats.of_pool(&pool).next().is_some()
-        })
     }
 
     /// Says something to another host.

@@ -76,6 +76,18 @@ impl Pools {
         holder.map_or_else(|| self.willing(seats, backup), |holder| vec![holder])
     }
 
+    /// Whether somebody will take a vacant seat without being asked: one whose turn it is, or will be as soon as it is noticed that the
+    /// pool is out, or back.
+    pub fn is_coming(&self, seats: &Seats, pool: &str) -> bool {
+        let backup = || self.backup(pool).is_some_and(|backup| lives(seats, backup));
+        let is_noticed = || match self.phase(pool) {
+            Phase::Active => seats.last_holder(pool).is_some() && backup(),
+            Phase::Outage | Phase::Resilient => lives(seats, pool),
+            Phase::FailingOver | Phase::FailedOver | Phase::FailingBack => false,
+        };
+        !self.heirs(seats, pool).is_empty() || is_noticed()
+    }
+
     /// To whom this host should pass a seat it holds; `None`: it keeps it.
     pub fn successor(&self, seats: &Seats, pool: &str) -> Option<HostName> {
         let heirs = self.heirs(seats, pool);

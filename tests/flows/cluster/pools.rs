@@ -1,10 +1,12 @@
 //! Calls between users of different pools, and what they dial in each other's.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use switchyard_host::admin::Request;
 
 use super::{assert_quiet, second, two_pools};
-use crate::harness::{CallId, OnRing, World};
+use crate::harness::{CallId, OnRing, StoreDoes, World};
 
 #[test]
 fn users_of_two_pools_call_each_other_and_park_where_they_belong() {
@@ -147,4 +149,25 @@ fn who_has_a_call_by_transfer_or_pickup_at_the_other_pool_is_known() {
     world.act(erin, |phone| phone.hang_up(e));
     world.run_for(second() * 40);
     assert_quiet(&world);
+}
+
+/// The pool has no host but the one that dies. Who hangs up before the backup has its seat is heard all the same, whenever it is:
+/// phones do not say again what was refused.
+#[test]
+fn who_hangs_up_while_the_backup_takes_over_has_hung_up() {
+    for moment in (5_900..6_600).step_by(10) {
+        let mut world = two_pools();
+        let [alice, bob] = world.phones_at([("alice", "fw1"), ("bob", "fw1")]);
+        let (a, b) = world.connect(alice, bob);
+        world.run_for(second() * 5);
+        world.kill(0);
+        world.store_does = StoreDoes::Write(Duration::from_millis(200));
+        world.start_ladder();
+        world.run_for(Duration::from_millis(moment));
+        world.act(bob, |phone| phone.hang_up(b));
+        world.run_for(second() * 10);
+        let ladder = world.ladder();
+        assert!(!ladder.contains(" 503 ") && !ladder.contains(" 481 "), "{moment} ms:\n{ladder}");
+        assert!(world.phones[alice].call(a).over, "{moment} ms:\n{ladder}");
+    }
 }

@@ -405,6 +405,7 @@ fn a_pool_that_was_replaced_is_put_back_in_its_place_the_same_way() {
     };
     let refused = world.ask_host(0, Request::PutRange(spec)).unwrap_err();
     assert!(refused.text.contains("unknown pool"), "{}", refused.text);
+}
 
 /// Its host would pass its users on to somebody it cannot talk to.
 #[test]
