@@ -81,6 +81,16 @@ pub enum Frame {
         /// Their legs as they are now, each as a record has it.
         legs: Vec<serde_json::Value>,
     },
+    /// A BYE in a call of such a pool, which the sender has answered while another may have taken the call up.
+    Goodbye {
+        /// The pool.
+        pool: HostName,
+        /// Where it arrived.
+        flow: Flow,
+        /// The BYE.
+        #[serde(skip)]
+        bytes: Bytes,
+    },
     /// From whoever serves one pool to whoever serves another, or the same.
     Between {
         /// The sender's pool.
@@ -125,7 +135,10 @@ pub enum FrameError {
 impl Frame {
     fn payload(&self) -> &[u8] {
         match self {
-            Frame::Arrived { bytes, .. } | Frame::Send { bytes, .. } | Frame::Between { bytes, .. } => bytes,
+            Frame::Arrived { bytes, .. }
+            | Frame::Send { bytes, .. }
+            | Frame::Goodbye { bytes, .. }
+            | Frame::Between { bytes, .. } => bytes,
             Frame::Unsent { .. }
             | Frame::Closed { .. }
             | Frame::Question { .. }
@@ -179,8 +192,10 @@ impl Frame {
         let mut frame = frame.split_off(8);
         let sip = frame.split_off(about);
         let mut read: Frame = serde_json::from_slice(&frame)?;
-        if let Frame::Arrived { bytes, .. } | Frame::Send { bytes, .. } | Frame::Between { bytes, .. } =
-            &mut read
+        if let Frame::Arrived { bytes, .. }
+        | Frame::Send { bytes, .. }
+        | Frame::Goodbye { bytes, .. }
+        | Frame::Between { bytes, .. } = &mut read
         {
             *bytes = sip;
         }
@@ -218,6 +233,7 @@ mod tests {
                 by: name("west"),
                 places: Places { groups: ["*101".to_owned()].into(), callees: ["bob".to_owned()].into() },
             },
+            Frame::Goodbye { pool: name("east"), flow, bytes: bytes.clone() },
             Frame::Between { from: name("east"), to: name("west"), passed_on: false, bytes },
         ]
     }

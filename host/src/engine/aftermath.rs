@@ -12,6 +12,7 @@ use switchyard_sdk::types::LegId;
 
 use super::Engine;
 use super::elsewhere::in_parts;
+use super::seat::Clustered;
 use crate::cluster::Frame;
 use crate::net::{Flow, HostName};
 use crate::sip::{Message, Method};
@@ -21,8 +22,11 @@ use crate::time::Instant;
 const GOODBYES_MAX: usize = 1000;
 /// Legs of a pool that is not served here yet, which others have told of.
 const CHANGED_MAX: usize = 10_000;
-/// How long what they have told is kept: it comes when the seat does. Later the seat has been elsewhere, and the calls have gone on.
-const CHANGED_LASTS: Duration = Duration::from_secs(60);
+/// What a holder has to tell the next of one pool: all goodbyes, and as many legs as that one keeps, in parts.
+const AFTERMATH_MAX: usize = 1_200;
+/// How long such things are worth telling, and are kept by who was told of them and does not have the seat yet. Later the seat has been
+/// elsewhere, and the calls have gone on.
+const LASTS: Duration = Duration::from_secs(60);
 
 /// Legs as their host before has told of them, and when.
 #[derive(Debug)]
@@ -33,8 +37,15 @@ pub(super) struct Changed {
 
 impl Changed {
     fn is_old(&self, now: Instant) -> bool {
-        now.saturating_since(self.at) > CHANGED_LASTS
+        now.saturating_since(self.at) > LASTS
     }
+}
+
+/// What the next holder of a seat is to be told, and since when.
+#[derive(Debug)]
+pub(super) struct Aftermath {
+    since: Instant,
+    frames: Vec<Frame>,
 }
 
 impl Engine {
@@ -51,26 +62,50 @@ impl Engine {
         cluster.goodbyes.push_back((Flow { edge, ..flow }, bytes.clone()));
     }
 
-    /// Tells whoever serves a pool now which calls have ended here meanwhile.
-    pub(super) fn pass_goodbyes(&mut self, pool: &str) {
-        let Some(cluster) = &mut self.cluster else { return };
-        let (own, Some(holder)) = (cluster.seats.own(), cluster.seats.holder(pool)) else { return };
-        for (flow, bytes) in std::mem::take(&mut cluster.goodbyes) {
-            self.link(holder, Frame::Arrived { flow, tried: vec![own], bytes });
-        }
-    }
-
     /// The legs of calls that are recorded under a pool as they were, and perhaps not as they are.
     pub(super) fn changed_legs(&self, pool: &str) -> Vec<Value> {
         self.changed_calls(pool).into_iter().filter_map(|leg| self.leg_facts(leg)).collect()
     }
 
-    /// Tells whoever serves a pool now of such calls.
-    pub(super) fn pass_changed(&mut self, pool: &str, legs: Vec<Value>) {
-        let holder = self.cluster.as_ref().and_then(|cluster| cluster.seats.holder(pool));
-        let (Some(holder), Some(pool)) = (holder, HostName::new(pool)) else { return };
-        for legs in in_parts(legs) {
-            self.link(holder, Frame::Changed { pool, legs });
+    /// The seat of a pool is lost: its next holder is to know which calls have ended here meanwhile, and how those are that were
+    /// `changed`.
+    pub(super) fn leave_aftermath(&mut self, pool: &str, changed: Vec<Value>) {
+        let since = self.core.now.instant;
+        let (Some(cluster), Some(name)) = (&mut self.cluster, HostName::new(pool)) else { return };
+        let goodbyes = std::mem::take(&mut cluster.goodbyes).into_iter();
+        let goodbyes = goodbyes.map(|(flow, bytes)| Frame::Goodbye { pool: name, flow, bytes });
+        let changed = in_parts(changed).into_iter().map(|legs| Frame::Changed { pool: name, legs });
+        let frames = goodbyes.chain(changed).take(AFTERMATH_MAX).collect();
+        cluster.aftermath.insert(pool.to_owned(), Aftermath { since, frames });
+        self.tell_aftermath();
+    }
+
+    /// Tells it to whoever holds the seat now, as far as they can be reached.
+    pub(super) fn tell_aftermath(&mut self) {
+        let now = self.core.now.instant;
+        let Some(Clustered { seats, aftermath, .. }) = &mut self.cluster else { return };
+        aftermath.retain(|_, left| now.saturating_since(left.since) <= LASTS);
+        let own = seats.own();
+        let mut told = Vec::new();
+        for (pool, left) in aftermath {
+            let holder = seats.holder(pool).filter(|holder| seats.trouble(*holder).is_none());
+            let Some(holder) = holder else { continue };
+            told.extend(std::mem::take(&mut left.frames).into_iter().map(|frame| (holder, frame)));
+        }
+        for (holder, frame) in told {
+            if holder == own {
+                self.linked(own, frame);
+            } else {
+                self.link(holder, frame);
+            }
+        }
+    }
+
+    /// The holder of a seat did not hear it.
+    pub(super) fn keep_aftermath(&mut self, pool: &str, frame: Frame) {
+        let left = self.cluster.as_mut().and_then(|cluster| cluster.aftermath.get_mut(pool));
+        if let Some(left) = left.filter(|left| left.frames.len() < AFTERMATH_MAX) {
+            left.frames.push(frame);
         }
     }
 

@@ -264,13 +264,16 @@ impl Engine {
             Frame::Arrived { flow, bytes, .. } if flow.protocol.is_reliable() => {
                 self.core.tx.unserved(flow, &bytes);
             }
-            // Their senders ask again, or find another way; what rings is told anew to whoever takes the seat.
+            // Said once, and meant for good.
+            Frame::Changed { pool, .. } | Frame::Goodbye { pool, .. } => {
+                self.keep_aftermath(pool.as_str(), frame)
+            }
+            Frame::Rings { .. } => self.ringing_untold(to),
+            // Their senders ask again, or find another way.
             Frame::Answer { .. }
             | Frame::Arrived { .. }
             | Frame::Between { .. }
             | Frame::Unsent { .. }
-            | Frame::Changed { .. }
-            | Frame::Rings { .. }
             | Frame::Closed { .. } => {}
         }
     }
@@ -301,6 +304,7 @@ impl Engine {
             Frame::Answer { id, answer, more } => self.answered_elsewhere(id, answer, more),
             Frame::Closed { connection } => self.registrar.connection_closed(Some(from), connection),
             Frame::Changed { pool, legs } => self.calls_changed(pool.as_str(), legs),
+            Frame::Goodbye { flow, bytes, .. } => self.deal(flow, vec![from], bytes),
             Frame::Rings { by, places } => self.rings_elsewhere(from, by, places),
             Frame::Between { from: pool, to, passed_on, bytes } => {
                 let flow = Flow::to_pool(pool);

@@ -4,7 +4,7 @@
 //! Such a call goes on where it is. Its host tells whoever serves the pool now in which groups, and at whom, calls ring there;
 //! who picks one up from home, where nothing rings, is sent there, as for a number of another pool: he gets it, or hears why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::invite::Address;
@@ -21,12 +21,15 @@ pub(super) struct Left {
     here: BTreeMap<String, (Places, Option<HostName>)>,
     /// By host where they ring: the pool by which that host is reached, and the places.
     elsewhere: BTreeMap<HostName, (String, Places)>,
+    /// Hosts that were told, and did not hear it.
+    untold: BTreeSet<HostName>,
 }
 
 impl Left {
     /// A host is gone, and what rang there with it.
     pub(super) fn host_gone(&mut self, host: HostName) {
         self.elsewhere.remove(&host);
+        self.untold.remove(&host);
     }
 }
 
@@ -64,6 +67,30 @@ impl Engine {
         left.here.retain(|pool, (told, _)| !told.is_empty() && !served.contains(pool));
         for (holder, places) in said {
             self.link(holder, Frame::Rings { by: reached_by, places });
+        }
+    }
+
+    /// A host has not heard where calls ring here.
+    pub(super) fn ringing_untold(&mut self, host: HostName) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.left.untold.insert(host);
+        }
+    }
+
+    /// It can be reached again: it is told how that is by now.
+    pub(super) fn tell_again_of_ringing(&mut self, host: HostName) {
+        let Some(by) = self.any_served().and_then(HostName::new) else { return };
+        let Some(cluster) = &mut self.cluster else { return };
+        if !cluster.left.untold.remove(&host) {
+            return;
+        }
+        let mut is_over = true;
+        for (_, whom) in cluster.left.here.values_mut().filter(|(_, whom)| *whom == Some(host)) {
+            *whom = None;
+            is_over = false;
+        }
+        if is_over {
+            self.link(host, Frame::Rings { by, places: Places::default() });
         }
     }
 

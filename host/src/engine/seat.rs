@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::aftermath::Changed;
+use super::aftermath::{Aftermath, Changed};
 use super::elsewhere::Elsewhere;
 use super::record::StoreOwner;
 use super::redirect::{Told, nobody_told};
@@ -76,6 +76,8 @@ pub(super) struct Clustered {
     pub(super) goodbyes: VecDeque<(Flow, Bytes)>,
     /// By pool that is not served here yet: legs that its holder before has changed, and the store does not know of it.
     pub(super) changed_elsewhere: BTreeMap<String, Changed>,
+    /// By pool whose seat this host has lost: what its next holder does not know yet.
+    pub(super) aftermath: BTreeMap<String, Aftermath>,
     /// Since when this host has no lease.
     pub(super) fenced_since: Option<Instant>,
 }
@@ -107,6 +109,7 @@ impl Clustered {
             elsewhere: Elsewhere::default(),
             goodbyes: VecDeque::new(),
             changed_elsewhere: BTreeMap::new(),
+            aftermath: BTreeMap::new(),
             fenced_since: None,
         }
     }
@@ -257,9 +260,14 @@ impl Engine {
     /// A connection to another host was tried for.
     pub(super) fn tried_to_reach(&mut self, host: HostName, failed: Option<String>) {
         let now = self.core.now.instant;
+        let is_there = failed.is_none();
         if let Some(cluster) = &mut self.cluster {
             // What was refused because of it may be done now.
             cluster.changed |= cluster.seats.tried(now, host, failed);
+        }
+        if is_there {
+            self.tell_aftermath();
+            self.tell_again_of_ringing(host);
         }
     }
 
@@ -268,6 +276,7 @@ impl Engine {
             cluster.changed = false;
             self.look_at_pools();
             self.look_at_seats();
+            self.tell_aftermath();
         }
         if self.cluster.as_mut().is_some_and(|cluster| std::mem::take(&mut cluster.settled)) {
             self.deal_with_waiting();
@@ -443,8 +452,7 @@ impl Engine {
         let epoch = cluster.held_back.remove(pool);
         let changed = self.changed_legs(pool);
         self.put_down_pool(pool);
-        self.pass_goodbyes(pool);
-        self.pass_changed(pool, changed);
+        self.leave_aftermath(pool, changed);
         self.leave_ringing(pool);
         if let Some((_, epoch)) = epoch {
             self.orbits_changed(&epoch);

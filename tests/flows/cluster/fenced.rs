@@ -10,7 +10,7 @@ use switchyard_host::sip::Status;
 use switchyard_host::store::keys::{calls_prefix, lamps_prefix};
 use switchyard_host::time::Utc;
 
-use crate::harness::{OnRing, World, WorldOptions};
+use crate::harness::{CallId, OnRing, World, WorldOptions};
 
 use super::{assert_quiet, one_pool, second};
 
@@ -232,6 +232,84 @@ fn the_record_of_a_subscription_that_ends_meanwhile_is_removed_when_the_host_is_
     world.cut_from_store(0, false);
     world.run_for(second() * 10);
     assert_eq!(recorded(&world), 0);
+}
+
+/// Bob hung up and Carol resumed Dave at a host without the store, which reaches whoever serves them now only after that long. What
+/// was said from then on. That it is out of reach it knows, or learns by what it tells.
+fn told_late(apart: u32, knows: bool, on_tcp: bool) -> (World, [(usize, CallId); 4], String) {
+    let mut world = one_pool();
+    let phones = [("alice", "fe1"), ("bob", "fe1"), ("carol", "fe1"), ("dave", "fe1")];
+    let [alice, bob, carol, dave] = world.phones_at(phones);
+    if on_tcp {
+        world.act(bob, |phone| phone.register(0));
+        world.run_for(second());
+        world.on_tcp(bob);
+        world.act(bob, |phone| phone.register(3600));
+        world.run_for(second());
+    }
+    let (a, b) = world.connect(alice, bob);
+    let (c, d) = world.connect(carol, dave);
+    world.act(carol, |phone| phone.reinvite(c, "sendonly"));
+    world.run_for(second() * 4);
+    world.cut_from_store(0, true);
+    world.run_for(second() * 2);
+    world.act(carol, |phone| phone.reinvite(c, "sendrecv"));
+    world.run_for(second() * 18);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves, and has taken the calls up");
+    world.act(bob, |phone| phone.hang_up(b));
+    world.run_for(second());
+    if knows {
+        world.cut_link((0, 1));
+    } else {
+        world.cut_links.insert((0, 1));
+    }
+    world.cut_from_store(0, false);
+    world.run_for(second() * apart);
+    assert_eq!(world.told("seat.left").len(), 1);
+    world.mend_link((0, 1));
+    world.start_ladder();
+    world.run_for(second() * 10);
+    let ladder = world.ladder();
+    (world, [(alice, a), (bob, b), (carol, c), (dave, d)], ladder)
+}
+
+#[test]
+fn what_a_host_without_the_store_has_to_tell_is_told_when_the_next_holder_can_be_reached() {
+    for (knows, on_tcp) in [(true, false), (false, false), (false, true)] {
+        let (world, [(alice, a), _, (carol, c), (dave, d)], ladder) = told_late(30, knows, on_tcp);
+        if !on_tcp {
+            expect![[r#"
+                +0.002  fe1   -> bob    200 OK
+                +0.002  fe1   -> alice  BYE
+                +0.002  fe1   -> carol  INVITE (sdp)
+                +0.012  alice -> fe1    200 OK
+                +0.012  carol -> fe1    200 OK (sdp)
+                +0.024  fe1   -> carol  ACK
+                +0.024  fe1   -> dave   INVITE (sdp)
+                +0.034  dave  -> fe1    200 OK (sdp)
+                +0.046  fe1   -> dave   ACK
+            "#]]
+            .assert_eq(&ladder);
+        }
+        assert!(!ladder.contains(" 503 "), "what was answered is not refused:\n{ladder}");
+        assert!(world.phones[alice].call(a).over, "she was told:\n{ladder}");
+        for (phone, call) in [(carol, c), (dave, d)] {
+            let call = world.phones[phone].call(call);
+            assert!(
+                call.up && call.heard.as_ref().unwrap().contains("sendrecv"),
+                "{:?}\n{ladder}",
+                call.heard
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_host_had_to_tell_is_forgotten_when_the_next_holder_is_out_of_reach_for_long() {
+    for knows in [true, false] {
+        let (_, _, ladder) = told_late(70, knows, false);
+        assert_eq!(ladder.trim(), "");
+    }
 }
 
 /// A host was told how a call is that it did not get to serve, and gets to serve it much later.

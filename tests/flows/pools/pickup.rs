@@ -185,6 +185,40 @@ fn what_rings_during_a_failback_is_picked_up_by_those_at_home_if_the_policy_says
     }
 }
 
+/// The link is away while the pool goes home, and is there again before somebody picks up.
+#[test]
+fn what_rings_during_a_failback_is_told_those_at_home_when_they_can_be_reached() {
+    let mut world = world(FOLLOWS);
+    let [_bob, carol, erin] = world.phones_at([("bob", "fw1"), ("carol", "fw1"), ("erin", "fw1")]);
+    lose_east_for_good(&mut world);
+    move_east(&mut world, Ask::Failover);
+    start_east(&mut world);
+    let waiting = ring(&mut world, erin);
+    world.cut_link((0, 1));
+    move_east(&mut world, FAILBACK);
+    world.mend_link((0, 1));
+    world.run_for(seconds(1));
+    let picked = dial(&mut world, carol, "*101");
+    assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
+    assert!(world.phones[erin].call(waiting).up);
+    world.act(erin, |phone| phone.hang_up(waiting));
+    world.run_for(seconds(2));
+
+    // It is away when the last such call ends: what rings at home from then on is taken there.
+    move_east(&mut world, Ask::Failover);
+    let waiting = ring(&mut world, erin);
+    move_east(&mut world, FAILBACK);
+    world.cut_link((0, 1));
+    world.act(erin, |phone| phone.cancel(waiting));
+    world.run_for(seconds(3));
+    world.mend_link((0, 1));
+    world.run_for(seconds(1));
+    let waiting = ring(&mut world, erin);
+    let picked = dial(&mut world, carol, "*101");
+    assert!(world.phones[carol].call(picked).up, "{:?}", world.phones[carol].call(picked).warning);
+    assert!(world.phones[erin].call(waiting).up);
+}
+
 #[test]
 fn what_rings_during_a_failback_is_picked_up_from_the_other_pool_or_answered_or_given_up() {
     let mut world = world(FOLLOWS);

@@ -58,9 +58,10 @@ struct Burden {
 fn weight(frame: &Frame) -> usize {
     OVERHEAD
         + match frame {
-            Frame::Arrived { bytes, .. } | Frame::Send { bytes, .. } | Frame::Between { bytes, .. } => {
-                bytes.len()
-            }
+            Frame::Arrived { bytes, .. }
+            | Frame::Send { bytes, .. }
+            | Frame::Goodbye { bytes, .. }
+            | Frame::Between { bytes, .. } => bytes.len(),
             Frame::Unsent { reason, .. } => reason.len(),
             Frame::Closed { .. } | Frame::Question { .. } => 0,
             // A number for each group and each callee.
