@@ -145,9 +145,8 @@ impl Calls {
     }
 
     /// Makes two legs from records each other's peer, as they were. Nothing is sent now; after `pauses` each phone is
-    /// asked whether it still knows the call. If they were `unsettled`, what each knows of the other is not what the
-    /// records say, and both are told again.
-    pub fn reunite(&mut self, cx: &mut Core, legs: [LegId; 2], unsettled: bool, pauses: [Duration; 2]) {
+    /// asked whether it still knows the call.
+    pub fn reunite(&mut self, cx: &mut Core, legs: [LegId; 2], pauses: [Duration; 2]) {
         let [a, b] = legs;
         for ((one, other), pause) in [(a, b), (b, a)].into_iter().zip(pauses) {
             let Some(leg) = self.legs.get_mut(&one) else { continue };
@@ -156,9 +155,6 @@ impl Calls {
             leg.unheard = true;
             self.start_session_timer(cx, one);
             cx.after(Timer::Refresh(one), pause);
-        }
-        if unsettled {
-            self.tell_again(cx, b);
         }
     }
 
@@ -182,6 +178,32 @@ impl Calls {
         if leg.dialog.remote_cseq <= facts.dialog.remote_cseq {
             leg.negotiation = facts.negotiation.following(&leg.negotiation);
             leg.held_at = facts.holds.then_some(cx.now.instant);
+        }
+    }
+
+    /// What the phone of a leg and that of its peer know of each other is in doubt: both are told again after that pause, or when one
+    /// of them is heard before.
+    pub fn tell_again_after(&mut self, cx: &mut Core, id: LegId, pause: Duration) {
+        if pause.is_zero() {
+            return self.tell_again(cx, id);
+        }
+        for leg in [Some(id), self.peer_of(id)].into_iter().flatten() {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.in_doubt = true;
+            }
+        }
+        cx.after(Timer::TellAgain(id), pause);
+    }
+
+    /// It is their turn. If one of them has changed the call meanwhile both know how it is, and whatever was said elsewhere is older.
+    pub(super) fn tell_if_in_doubt(&mut self, cx: &mut Core, id: LegId) {
+        if self.legs.get(&id).is_some_and(|leg| leg.in_doubt) {
+            return self.tell_again(cx, id);
+        }
+        for leg in [Some(id), self.peer_of(id)].into_iter().flatten() {
+            if let Some(leg) = self.legs.get_mut(&leg) {
+                leg.correction = None;
+            }
         }
     }
 

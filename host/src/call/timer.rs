@@ -31,6 +31,7 @@ impl Calls {
             Timer::SessionExpiry(leg) => {
                 self.end_both(cx, leg, "the session timer expired");
             }
+            Timer::TellAgain(leg) => self.tell_if_in_doubt(cx, leg),
             Timer::Probe(leg) => self.probe(cx, leg),
             Timer::Reinvite(leg) => self.cancel_reinvite(cx, leg),
             Timer::Clear(leg) => self.clear(cx, leg),

@@ -1,5 +1,6 @@
 //! Calls made from their records: those that were up when a host died go on (design.md §8).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,11 +54,30 @@ impl Engine {
         };
         let pause = pause_between(adopted.len() * 2);
         let mut at = FIRST_ASKED;
+        let mut in_doubt = Vec::new();
         for (legs, unsettled) in adopted {
-            self.calls.reunite(&mut self.core, legs, unsettled, [at, at + pause]);
+            self.calls.reunite(&mut self.core, legs, [at, at + pause]);
+            in_doubt.extend(legs.last().filter(|_| unsettled));
             at += pause * 2;
         }
-        self.tell_again(&corrected);
+        in_doubt.extend(corrected);
+        self.tell_again(&in_doubt);
+    }
+
+    /// The phones of these legs are told whom they talk to: one after the other, the first at once.
+    pub(super) fn tell_again(&mut self, legs: &[LegId]) {
+        let mut calls = BTreeSet::new();
+        let of_others = |leg: &&LegId| {
+            let call = self.calls.peer_of(**leg).map_or(**leg, |peer| peer.min(**leg));
+            calls.insert(call)
+        };
+        let legs: Vec<LegId> = legs.iter().filter(of_others).copied().collect();
+        let pause = pause_between(legs.len());
+        let mut at = Duration::ZERO;
+        for leg in legs {
+            self.calls.tell_again_after(&mut self.core, leg, at);
+            at += pause;
+        }
     }
 
     /// Makes the legs of one record. Two that are to be joined, and whether something was under way on them.

@@ -137,11 +137,4 @@ impl Engine {
             .filter_map(|facts| serde_json::from_value(facts).ok());
         facts.filter_map(|facts| self.calls.correct(facts)).collect()
     }
-
-    /// The phones of these legs are told whom they talk to.
-    pub(super) fn tell_again(&mut self, legs: &[LegId]) {
-        for leg in legs {
-            self.calls.tell_again(&mut self.core, *leg);
-        }
-    }
 }

@@ -40,7 +40,11 @@ impl Engine {
     /// Puts a timer off that must not go off while others may do the same.
     pub(super) fn put_off(&mut self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Refresh(_) | Timer::SessionExpiry(_) | Timer::Probe(_) | Timer::TakeUpAgain(_) => true,
+            Timer::Refresh(_)
+            | Timer::SessionExpiry(_)
+            | Timer::TellAgain(_)
+            | Timer::Probe(_)
+            | Timer::TakeUpAgain(_) => true,
             Timer::Plugin(waiter) => {
                 self.plugins.flow_of(waiter).is_some_and(|flow| self.orbits.looks_after(flow))
             }

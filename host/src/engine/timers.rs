@@ -23,6 +23,8 @@ pub enum Timer {
     Refresh(LegId),
     /// …give the session up, because its refresh never came (RFC 4028 §10).
     SessionExpiry(LegId),
+    /// …tell a phone and its peer again of each other: what they know is in doubt.
+    TellAgain(LegId),
     /// …ask a phone without session timer whether it still knows the call.
     Probe(LegId),
     /// …stop waiting for a phone that is trying to answer our re-INVITE, and never does.
@@ -96,6 +98,7 @@ impl Timers {
             Timer::Ring(leg),
             Timer::Refresh(leg),
             Timer::SessionExpiry(leg),
+            Timer::TellAgain(leg),
             Timer::Probe(leg),
             Timer::Reinvite(leg),
             Timer::Clear(leg),

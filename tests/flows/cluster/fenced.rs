@@ -1,5 +1,8 @@
 //! A host that has lost the store, and may be taken for dead.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use expect_test::expect;
 use serde_json::Value;
 use switchyard_host::admin::Request;
@@ -310,6 +313,66 @@ fn what_a_host_had_to_tell_is_forgotten_when_the_next_holder_is_out_of_reach_for
         let (_, _, ladder) = told_late(70, knows, false);
         assert_eq!(ladder.trim(), "");
     }
+}
+
+/// Many calls between the same two, all held by him. His phone, its calls, and hers.
+fn many_held(world: &mut World) -> (usize, Vec<CallId>, usize) {
+    let [alice, bob] = world.phones_at([("alice", "fe2"), ("bob", "fe2")]);
+    let calls: Vec<CallId> = (0..12).map(|_| world.connect(alice, bob).1).collect();
+    for call in &calls {
+        world.act(bob, |phone| phone.reinvite(*call, "sendonly"));
+    }
+    world.run_for(second() * 5);
+    (bob, calls, alice)
+}
+
+fn resume(world: &mut World, phone: usize, calls: &[CallId]) {
+    for call in calls {
+        world.act(phone, |phone| phone.reinvite(*call, "sendrecv"));
+    }
+}
+
+/// INVITEs to phones are spread.
+fn assert_paced(world: &World) {
+    let ladder = world.ladder();
+    let mut bursts = BTreeMap::new();
+    for line in ladder.lines().filter(|line| line.contains("fe2   -> ") && line.contains("INVITE")) {
+        let tenth = line.find('.').unwrap() + 2;
+        *bursts.entry(line[..tenth].to_owned()).or_insert(0) += 1;
+    }
+    assert!(bursts.len() > 10 && bursts.values().all(|count| *count <= 6), "{bursts:?}\n{ladder}");
+}
+
+#[test]
+fn many_phones_are_told_again_one_after_the_other() {
+    // They were resumed at a host without the store, and another has taken them up before it is told so.
+    let mut world = one_pool();
+    let (bob, calls, alice) = many_held(&mut world);
+    world.cut_from_store(0, true);
+    world.run_for(second());
+    resume(&mut world, bob, &calls);
+    world.run_for(second() * 20);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves");
+    world.start_ladder();
+    world.cut_from_store(0, false);
+    world.run_for(second() * 10);
+    assert_paced(&world);
+    for phone in [alice, bob] {
+        for call in world.phones[phone].live() {
+            let heard = world.phones[phone].call(call).heard.as_ref().unwrap();
+            assert!(heard.contains("sendrecv"), "{heard}\n{}", world.ladder());
+        }
+    }
+    // They were being resumed when their host died.
+    let mut world = one_pool();
+    let (bob, calls, _) = many_held(&mut world);
+    resume(&mut world, bob, &calls);
+    world.run_for(Duration::from_millis(25));
+    world.kill(0);
+    world.start_ladder();
+    world.run_for(second() * 15);
+    assert_eq!(world.told("seat.taken").len(), 2, "fe2 serves");
+    assert_paced(&world);
 }
 
 /// A host was told how a call is that it did not get to serve, and gets to serve it much later.
