@@ -2,6 +2,7 @@
 
 mod change;
 mod rules;
+pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -313,6 +314,17 @@ mod tests {
             office.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
             ["Bob", "alice", "bob", "carol"]
         );
+    }
+
+    /// Targets are looked at when they are set. What the store has is taken as it is.
+    #[test]
+    fn a_rule_that_would_be_refused_today_is_no_reason_to_lose_a_user() {
+        let mut alice = user("alice", "1001");
+        alice.rules.forward_always = Some("sip:7001@elsewhere.test".into());
+        alice.rules.also_ring = vec!["".into()];
+        let mut office = office();
+        office.apply(&change(&alice));
+        assert_eq!(office.user("alice"), Some(&alice));
     }
 
     #[test]

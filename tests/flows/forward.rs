@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+use switchyard_host::admin::Request;
 use switchyard_host::sip::{Name, Status};
 
 use crate::harness::{CallId, OnRing, World, WorldOptions};
@@ -120,6 +122,69 @@ fn a_user_without_phone_and_one_who_always_forwards_are_passed_over() {
         assert_eq!(history[0], "<sip:1002@example.test>;index=1");
         assert_eq!(history[1], format!("<sip:1003@example.test;cause={cause}>;index=1.1;mp=1"));
     }
+}
+
+/// A tel URI is the number without its separators, which some route knows.
+#[test]
+fn a_call_is_forwarded_to_a_tel_uri() {
+    let mut office = office("forward_always = \"tel:9555-1234\"");
+    let a = office.call();
+    office.world.run_for(second() * 3);
+    let history = office.reached(a, office.gateway, Name::HistoryInfo);
+    assert_eq!(history[1], "<sip:95551234@example.test;cause=302>;index=1.1;mp=1");
+}
+
+/// What can never work is refused when it is set, in the words of the file; whoever may still come is warned of.
+#[test]
+fn a_rule_that_can_never_work_is_refused() {
+    let mut world = office("forward_busy = \"1003\"").world;
+    let mut set = |key: &str, value: Value| {
+        let change = Map::from_iter([(key.to_owned(), value)]);
+        world.ask(Request::SetUser { name: "bob".to_owned(), change, password: None })
+    };
+    for (key, value, words) in [
+        ("forward_always", json!("1002"), "forward_always: \"1002\" is bob, whose rule this is"),
+        ("forward_always", json!("Bob"), "is bob, whose rule this is"),
+        ("forward_no_answer", json!("7001"), "lies in the range \"east-park\" of kind call-park"),
+        ("forward_no_answer", json!("*101"), "of kind group-pickup"),
+        ("forward_busy", json!("park"), "is a service of a plugin"),
+        ("forward_busy", json!("sip:**1003@example.test"), "is a service of a plugin"),
+        (
+            "forward_unregistered",
+            json!("sip:carol@elsewhere.test"),
+            "is at another domain, expected example.test",
+        ),
+        ("forward_unregistered", json!("sip:example.test"), "names nobody"),
+        ("also_ring", json!(["1003", "7001"]), "also_ring: \"7001\" lies in the range"),
+        ("team", json!("bob"), "is bob"),
+        ("delegates", json!(["unpark"]), "is a service"),
+    ] {
+        let refused = set(key, value.clone()).unwrap_err();
+        assert!(refused.status == 400 && refused.text.contains(words), "{key} {value}: {}", refused.text);
+    }
+    for (value, warnings) in [
+        ("1003", Value::Null),
+        ("95551234", Value::Null),
+        (
+            "tel:+9-5551234",
+            json!(["forward_busy: nobody is reached at \"tel:+9-5551234\", and no route knows it"]),
+        ),
+        ("1005", json!(["forward_busy: nobody is reached at \"1005\", and no route knows it"])),
+        (
+            "crol",
+            json!([
+                "forward_busy: nobody is reached at \"crol\", and no route knows it, did you mean carol?"
+            ]),
+        ),
+    ] {
+        let row = set("forward_busy", json!(value)).unwrap();
+        assert_eq!((&row["forward_busy"], &row["warnings"]), (&json!(value), &warnings));
+    }
+    // Who gets another number at once may be reached at the old one by nobody.
+    let change =
+        Map::from_iter([("extension".to_owned(), json!("1012")), ("forward_busy".to_owned(), json!("1012"))]);
+    let refused = world.ask(Request::SetUser { name: "bob".to_owned(), change, password: None }).unwrap_err();
+    assert!(refused.text.contains("is bob"), "{}", refused.text);
 }
 
 /// RFC 7044 by default, RFC 5806 where the trunk expects that; the forwarder's right to dial out counts.

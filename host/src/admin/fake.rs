@@ -98,6 +98,9 @@ fn answer(request: &Request) -> Result<Value, Refused> {
             let mut user = json!({"name": name, "pool": "east", "may_park": false, "may_retrieve": true, "bindings": []});
             for (key, value) in change {
                 user[key] = value.clone();
+                if value == "1005" {
+                    user["warnings"] = json!([format!("{key}: nobody is reached at {value}")]);
+                }
             }
             Ok(user)
         }

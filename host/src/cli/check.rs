@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use switchyard_sdk::manifest::Section;
+use switchyard_sdk::manifest::{Manifest, Section};
 
 use super::arguments::{Check, Cli, PolicyCheck};
 use super::{Failure, names, table};
@@ -34,6 +34,10 @@ impl Finding {
     fn of_file(file: &Path, message: String) -> Self {
         let shown = format!("{}: {message}", file.display());
         Self { file: file.to_owned(), line: None, column: None, key: None, message, shown }
+    }
+
+    fn is_at(&self, error: &ConfigError) -> bool {
+        self.file == error.file && self.line.zip(self.column) == error.position
     }
 
     fn of_policy(dir: &Path, diagnostic: &Diagnostic) -> Self {
@@ -124,7 +128,10 @@ fn look_at(config: &Config, plugins_dir: Option<&Path>, report: &mut Report) {
         }
         None => {
             let found = plugins(dir, config.plugins.enabled.as_deref(), Some(config), report);
-            let wrong = config.against_plugins(&found.kinds, &found.services);
+            let wrong = config.against_plugins(&found.manifests);
+            // What was only doubtful before.
+            let is_wrong = |doubt: &Finding| wrong.iter().any(|error| doubt.is_at(error));
+            report.warnings.retain(|doubt| !is_wrong(doubt));
             report.errors.extend(wrong.iter().map(Finding::from));
             match config.policies_folder() {
                 Some(missing) => report.errors.push(Finding::from(&missing)),
@@ -181,8 +188,7 @@ fn counted(count: usize, what: &str) -> String {
 /// What the plugins declare.
 struct Found {
     sections: Vec<Section>,
-    kinds: Vec<String>,
-    services: Vec<String>,
+    manifests: Vec<Manifest>,
 }
 
 /// Loads the plugins as a host would. `config`, if there is one, knows where the enabled ones are named.
@@ -210,8 +216,7 @@ fn plugins(dir: &Path, enabled: Option<&[String]>, config: Option<&Config>, repo
             .push(Finding::of_file(dir, "there is no plugin here: nothing can be parked".to_owned()));
     }
     report.summary.push(("plugins", format!("{}: {}", dir.display(), names.join(", "))));
-    let services = plugins.manifests().flat_map(|manifest| manifest.services.iter().cloned()).collect();
-    Found { sections: plugins.sections(), kinds: plugins.kinds(), services }
+    Found { sections: plugins.sections(), manifests: plugins.manifests().cloned().collect() }
 }
 
 /// A folder nobody else uses: a running host has its own copies in its data folder.

@@ -95,7 +95,7 @@ fn execute(
         Command::Run(run) => start(cli, run, err),
         Command::Check(run) => check::whole(cli, run, out),
         Command::Orbit { remote, verb } => verbs::orbit(verb, &client(remote)?, remote.output.json, out),
-        Command::User { remote, verb } => users::user(verb, &client(remote)?, remote.output.json, out),
+        Command::User { remote, verb } => users::user(verb, &client(remote)?, remote.output.json, out, err),
         Command::Pool { remote, verb } => pools::pool(verb, &client(remote)?, remote.output.json, out),
         Command::Call { remote, verb } => verbs::call(verb, &client(remote)?, remote.output.json, out, err),
         Command::Policy(PolicyCommand::Check(policy)) => check::policies(cli, policy, out),

@@ -355,6 +355,12 @@ fn acts_say_what_was_done() {
     );
     let Some(Request::SetUser { change, .. }) = host.last() else { panic!("{:?}", host.last()) };
     assert_eq!(json!(change), json!({ "pickup_group": null, "display": null }));
+    let said = host.say("user set alice --rule forward_busy=1005");
+    assert_eq!(
+        (said.status, said.err.as_str()),
+        (0, "warning: forward_busy: nobody is reached at \"1005\"\n")
+    );
+    assert!(!said.out.contains("warning"), "{}", said.out);
     host.check(
         "plugin reload call-park",
         expect![[r#"

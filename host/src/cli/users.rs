@@ -11,7 +11,13 @@ use super::table;
 use super::verbs::{Column, Done, between, done, now_ms, present, show_list, text, yes_no};
 use crate::directory::CallRules;
 
-pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dyn Write) -> Done {
+pub(super) fn user(
+    verb: &UserCommand,
+    client: &Client,
+    json: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Done {
     match verb {
         UserCommand::List => {
             let columns: [Column<'_>; 7] = [
@@ -31,7 +37,7 @@ pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dy
             user.extend(present([("pool", pool)]));
             user.insert("name".to_owned(), json!(name));
             user.insert("password".to_owned(), json!(password(name, *password_stdin)?));
-            show_user(&client.post("users", user)?, json, out)
+            show_changed(&client.post("users", user)?, json, out, err)
         }
         UserCommand::Remove { name } => {
             let answer = client.delete(&format!("users/{}", segment(name)))?;
@@ -42,13 +48,21 @@ pub(super) fn user(verb: &UserCommand, client: &Client, json: bool, out: &mut dy
             if *ask || *password_stdin {
                 change.insert("password".to_owned(), json!(password(name, *password_stdin)?));
             }
-            show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
+            show_changed(&client.patch(&format!("users/{}", segment(name)), change)?, json, out, err)
         }
         UserCommand::UnsetPickup { name } => {
             let change = json!({ "pickup_group": null });
             show_user(&client.patch(&format!("users/{}", segment(name)), change)?, json, out)
         }
     }
+}
+
+/// A user that was added or changed, and what the host thinks of that.
+fn show_changed(user: &Value, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> Done {
+    for warning in user["warnings"].as_array().into_iter().flatten().filter(|_| !json) {
+        writeln!(err, "warning: {}", table::printable(&text(warning)))?;
+    }
+    show_user(user, json, out)
 }
 
 fn show_user(user: &Value, json: bool, out: &mut dyn Write) -> Done {

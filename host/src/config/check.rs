@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_spanned::Spanned;
 
+use super::placed::{Place, Places};
 use super::read::{Report, Section, Span};
-use super::{words, *};
+use super::{targets, words, *};
 use crate::near::did_you_mean;
 use crate::orbit::{RangeFault, Ranges};
 
@@ -52,6 +53,8 @@ pub(super) struct Draft {
     /// Users and the numbers they are reached at: extensions, and names that are dialled alike.
     pub reached_at: Vec<(String, Mark)>,
     pub groups: Vec<Mark>,
+    /// Targets of rules, each with the place of its user in the file.
+    pub targets: Vec<(usize, Mark)>,
     pub paths: Vec<Mark>,
     pub enabled: Vec<Mark>,
     pub trunks: Vec<Mark>,
@@ -112,6 +115,7 @@ impl Draft {
             extensions: Vec::new(),
             reached_at: Vec::new(),
             groups: Vec::new(),
+            targets: Vec::new(),
             paths: Vec::new(),
             enabled: Vec::new(),
             trunks: Vec::new(),
@@ -119,7 +123,8 @@ impl Draft {
         }
     }
 
-    pub fn places(&self, report: &Report<'_>) -> Places {
+    /// `unknown`: the targets that nobody has.
+    pub fn places(&self, report: &Report<'_>, unknown: &[Mark]) -> Places {
         let place = |mark: &Mark| Place {
             text: mark.text.clone(),
             error: report.place(mark.span.clone(), &mark.key, String::new()),
@@ -129,6 +134,7 @@ impl Draft {
             reached_at: self.reached_at.iter().map(|(_, mark)| place(mark)).collect(),
             paths: self.paths.iter().map(place).collect(),
             enabled: self.enabled.iter().map(place).collect(),
+            targets: unknown.iter().map(place).collect(),
         }
     }
 
@@ -137,7 +143,8 @@ impl Draft {
     }
 }
 
-pub(super) fn config(report: &Report<'_>, draft: &Draft) {
+/// The answer is the targets of rules that nobody has.
+pub(super) fn config(report: &Report<'_>, draft: &Draft) -> Vec<Mark> {
     for marks in [&draft.pools, &draft.trunks] {
         unique(report, marks.iter());
     }
@@ -147,8 +154,9 @@ pub(super) fn config(report: &Report<'_>, draft: &Draft) {
     references(report, &draft.trunk_references, &draft.trunks, "trunk");
     listeners(report, draft);
     link(report, draft);
-    ranges(report, draft);
+    let ranges = ranges(report, draft);
     emergency(report, draft);
+    targets::check(report, draft, &ranges)
 }
 
 fn unique<'a>(report: &Report<'_>, marks: impl Iterator<Item = &'a Mark>) {
@@ -314,7 +322,7 @@ fn link(report: &Report<'_>, draft: &Draft) {
 }
 
 /// The orbit service says what makes a range, and what else may not be a number of one.
-fn ranges(report: &Report<'_>, draft: &Draft) {
+fn ranges(report: &Report<'_>, draft: &Draft) -> Ranges {
     unique(report, draft.ranges.iter().map(|range| &range.name));
     let mut known = Ranges::default();
     known.set_emergency(draft.emergency.iter().map(|number| number.text.as_str()));
@@ -359,6 +367,7 @@ fn ranges(report: &Report<'_>, draft: &Draft) {
             ),
         }
     }
+    known
 }
 
 fn emergency(report: &Report<'_>, draft: &Draft) {

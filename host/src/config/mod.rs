@@ -6,8 +6,10 @@
 
 mod check;
 mod error;
+mod placed;
 mod read;
 mod sections;
+mod targets;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +33,6 @@ pub(crate) const NO_ANSWER_AFTER: RangeInclusive<Duration> =
 
 use crate::admin::RangeSpec;
 use crate::directory::CallRules;
-use crate::near::did_you_mean;
 use crate::net::Protocol;
 
 /// The kind of range whose numbers hold one parked call each.
@@ -73,27 +74,7 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What is allowed but probably not meant. Shown by `check` and in the log at start.
     pub warnings: Vec<ConfigError>,
-    places: Places,
-}
-
-/// Where values stand that only the plugins, or the disk, can judge.
-#[derive(Clone, Debug, Default)]
-struct Places {
-    /// The kinds of `[[orbits]]`.
-    kinds: Vec<Place>,
-    /// The names and extensions of `[[users]]`.
-    reached_at: Vec<Place>,
-    /// Folders and files.
-    paths: Vec<Place>,
-    /// The names under `plugins.enabled`.
-    enabled: Vec<Place>,
-}
-
-#[derive(Clone, Debug)]
-struct Place {
-    text: String,
-    /// A [`ConfigError`] that lacks its message.
-    error: ConfigError,
+    places: placed::Places,
 }
 
 /// `[host]`: who this host is.
@@ -464,100 +445,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// What is wrong with the file in view of the plugins: ranges of a kind that none handles, and users who are
-    /// reached under the name of a service.
-    pub fn against_plugins(&self, kinds: &[String], services: &[String]) -> Vec<ConfigError> {
-        let wrong = |place: &Place, message| ConfigError { message, ..place.error.clone() };
-        let known = || kinds.iter().map(String::as_str);
-        let orphans = self.places.kinds.iter().filter(|place| !kinds.contains(&place.text)).map(|place| {
-            let mut near = did_you_mean(&place.text, known());
-            if near.is_empty() && !kinds.is_empty() {
-                near = format!("; there are {}", kinds.join(", "));
-            }
-            wrong(place, format!("no plugin handles ranges of kind {:?}{near}", place.text))
-        });
-        let hidden =
-            self.places.reached_at.iter().filter(|place| services.contains(&place.text)).map(|place| {
-                wrong(
-                    place,
-                    format!("{:?} is a service of a plugin, so nobody could be reached there", place.text),
-                )
-            });
-        let mut errors: Vec<ConfigError> = orphans.chain(hidden).collect();
-        errors.sort();
-        errors
-    }
-
-    /// What is wrong with an enabled plugin, at the place where the file names it.
-    pub fn of_plugin(&self, name: &str, message: String) -> ConfigError {
-        let place = self.places.enabled.iter().find(|place| place.text == name);
-        self.placed(place, "plugins.enabled", message)
-    }
-
-    /// What is wrong with a file of `[cluster]`, at the place where it is named.
-    pub fn of_cluster(&self, key: &str, message: String) -> ConfigError {
-        self.of_file(format!("cluster.{key}"), message)
-    }
-
-    /// The same of a file of `[store]`.
-    pub fn of_store(&self, key: &str, message: String) -> ConfigError {
-        self.of_file(format!("store.{key}"), message)
-    }
-
-    fn of_file(&self, key: String, message: String) -> ConfigError {
-        let place = self.places.paths.iter().find(|place| place.error.key == key);
-        self.placed(place, &key, message)
-    }
-
-    /// What is wrong if there is no folder for the plugins.
-    pub fn plugins_folder(&self) -> Option<ConfigError> {
-        self.folder("plugins.dir", &self.plugins.dir)
-    }
-
-    /// What is wrong if there is no folder for the policies.
-    pub fn policies_folder(&self) -> Option<ConfigError> {
-        self.folder("policies.dir", &self.policies.dir)
-    }
-
-    /// What is wrong with the certificates for the store.
-    pub fn store_files(&self) -> Vec<ConfigError> {
-        let etcd = &self.store.etcd;
-        let identity =
-            etcd.identity.iter().flat_map(|(cert, key)| [("store.cert", cert), ("store.key", key)]);
-        let files = etcd.ca.iter().map(|ca| ("store.ca", ca)).chain(identity);
-        files
-            .filter_map(|(key, file)| {
-                let error = std::fs::read(file).err()?;
-                let place = self.places.paths.iter().find(|place| place.error.key == key);
-                Some(self.placed(place, key, format!("{} cannot be read: {error}", file.display())))
-            })
-            .collect()
-    }
-
-    fn folder(&self, key: &str, dir: &Path) -> Option<ConfigError> {
-        if dir.is_dir() {
-            return None;
-        }
-        let beside = dir.parent().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
-        let folders = beside.filter(|entry| entry.path().is_dir());
-        let names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let near = did_you_mean(name, names.iter().map(String::as_str));
-        let message = format!("there is no folder {}{near}", dir.display());
-        let place = self.places.paths.iter().find(|place| place.error.key == key);
-        Some(self.placed(place, key, message))
-    }
-
-    /// What is left to its default has no place in the file.
-    fn placed(&self, place: Option<&Place>, key: &str, message: String) -> ConfigError {
-        match place {
-            Some(place) => ConfigError { message, ..place.error.clone() },
-            None => ConfigError { file: self.file.clone(), position: None, key: key.to_owned(), message },
-        }
-    }
-}
-
 /// Reads and checks the file at `path`.
 pub fn load(path: &Path) -> Result<Config, Vec<ConfigError>> {
     parse(path, &text_of(path)?)
@@ -590,8 +477,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Vec<ConfigError>> {
     let report = read::Report::new(path, text);
     let table = tree_of(&report, text)?;
     let config = sections::config(path, &report, &table);
-    check::config(&report, &config);
-    let places = config.places(&report);
+    let unknown = check::config(&report, &config);
+    let places = config.places(&report, &unknown);
     let warnings = report.finish()?;
     Ok(Config { warnings, places, ..config.into_config() })
 }

@@ -328,16 +328,24 @@ impl Reader {
     }
 
     fn rules(&mut self, section: &mut Section<'_, '_>, user: Option<&str>) -> CallRules {
-        let target = |section: &mut Section<'_, '_>, key| {
-            section.parsed(key, TARGET, words::target).map(Spanned::into_inner)
+        let place = self.draft.config.users.len();
+        let marks = &mut self.draft.targets;
+        let mut target = |section: &mut Section<'_, '_>, key| {
+            let target = section.parsed(key, TARGET, words::target)?;
+            marks.push((place, Mark::of(section, key, &target)));
+            Some(target.into_inner())
         };
-        let targets = |section: &mut Section<'_, '_>, key| {
-            inner(
-                section
-                    .list(key, "a list of extensions, names or numbers", words::target)
-                    .unwrap_or_default(),
-            )
+        let [forward_always, forward_busy, forward_no_answer, forward_unregistered] =
+            ["forward_always", "forward_busy", "forward_no_answer", "forward_unregistered"]
+                .map(|key| target(section, key));
+        let list = |section: &mut Section<'_, '_>, key| {
+            section.list(key, "a list of extensions, names or numbers", words::target).unwrap_or_default()
         };
+        let [also_ring, team, delegates] = ["also_ring", "team", "delegates"].map(|key| {
+            let targets = list(section, key);
+            marks.extend(targets.iter().map(|target| (place, Mark::of(section, key, target))));
+            inner(targets)
+        });
         let after = section.has("no_answer_after").then(|| {
             section.duration("no_answer_after", NO_ANSWER_AFTER, *NO_ANSWER_AFTER.start()).as_millis() as u64
         });
@@ -348,16 +356,16 @@ impl Reader {
             self.draft.reached_at.push((user.unwrap_or_default().to_owned(), mark));
         }
         CallRules {
-            forward_always: target(section, "forward_always"),
-            forward_busy: target(section, "forward_busy"),
-            forward_no_answer: target(section, "forward_no_answer"),
-            forward_unregistered: target(section, "forward_unregistered"),
+            forward_always,
+            forward_busy,
+            forward_no_answer,
+            forward_unregistered,
             no_answer_after_ms: after,
-            also_ring: targets(section, "also_ring"),
-            team: targets(section, "team"),
-            delegates: targets(section, "delegates"),
+            also_ring,
+            team,
+            delegates,
             private_number: private.map(Spanned::into_inner),
-            not_pickable_from: targets(section, "not_pickable_from"),
+            not_pickable_from: inner(list(section, "not_pickable_from")),
         }
     }
 

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::directory::target::dialled;
 use crate::net::{HOST_NAME_MAX, Protocol};
+use crate::sip::{Scheme, Uri};
 
 /// Text that never reaches a log: its `Debug` is a row of dots.
 #[derive(Clone, PartialEq, Eq)]
@@ -289,8 +291,14 @@ pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     Ok(first..=last)
 }
 
-/// Whom a call may be forwarded to: an extension, a name, a number, a SIP URI.
+/// Whom a call may be forwarded to: an extension, a name, a number, a SIP URI, a tel URI.
 pub(crate) fn target(text: &str) -> Result<String, String> {
+    let tel = Uri::parse(text).ok().filter(|uri| uri.scheme == Scheme::Tel);
+    if let Some(dialled) = tel.and_then(|uri| dialled(&uri)) {
+        return number(&dialled)
+            .map(|_| text.to_owned())
+            .map_err(|_| format!("expected a tel URI such as \"tel:+49-30-1234\", found {text:?}"));
+    }
     if text.contains(':') {
         return sip_uri(text);
     }

@@ -97,6 +97,32 @@ impl CallRules {
         "not_pickable_from",
     ];
 
+    /// Those of them that send calls somewhere.
+    pub const TARGETS: [&str; 7] = [
+        "forward_always",
+        "forward_busy",
+        "forward_no_answer",
+        "forward_unregistered",
+        "also_ring",
+        "team",
+        "delegates",
+    ];
+
+    /// Where the rule of that key, one of [`TARGETS`](Self::TARGETS), sends calls.
+    pub fn targets(&self, key: &str) -> impl Iterator<Item = &str> {
+        let (one, several): (&Option<String>, &[String]) = match key {
+            "forward_always" => (&self.forward_always, &[]),
+            "forward_busy" => (&self.forward_busy, &[]),
+            "forward_no_answer" => (&self.forward_no_answer, &[]),
+            "forward_unregistered" => (&self.forward_unregistered, &[]),
+            "also_ring" => (&None, &self.also_ring),
+            "team" => (&None, &self.team),
+            "delegates" => (&None, &self.delegates),
+            _ => (&None, &[]),
+        };
+        one.iter().chain(several).map(String::as_str)
+    }
+
     /// Changes the rule of that key; null takes it away. None if there is no such key.
     pub fn set(&mut self, key: &str, value: &Value) -> Option<Result<(), String>> {
         let targets = |list: &mut Vec<String>| {

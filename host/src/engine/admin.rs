@@ -552,11 +552,16 @@ impl Engine {
                 self.check_reached_at(&user.name, number)?;
             }
         }
+        let warnings = self.check_targets(&user, change).map_err(bad)?;
         if let Some(password) = password {
             user.set_password(&self.config.sip.domain, password.reveal());
         }
         let operation = user.put();
-        Ok((self.user_row(&user), operation))
+        let mut row = self.user_row(&user);
+        if !warnings.is_empty() {
+            row["warnings"] = json!(warnings);
+        }
+        Ok((row, operation))
     }
 }
 

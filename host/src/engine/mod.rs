@@ -35,6 +35,7 @@ mod output;
 mod phase;
 mod pickup;
 mod place;
+mod plan;
 mod pools;
 mod procedure;
 mod protect;

@@ -10,7 +10,7 @@ use super::routing::{Destination, Errand, Purpose};
 use super::timers::Timer;
 use crate::call::{Candidate, Headers, Rejection};
 use crate::config::Redirection;
-use crate::directory::{Cause, User};
+use crate::directory::{Cause, User, target};
 use crate::orbit::Fate;
 use crate::sip::{Message, Name, Status, Uri};
 
@@ -275,12 +275,7 @@ impl Engine {
 
     /// A target of a rule as a URI.
     fn target(&self, target: &str) -> Option<Uri> {
-        let uri = if target.contains(':') {
-            Uri::parse(target)
-        } else {
-            Uri::parse(&self.core.uri_of(&target.replace('#', "%23")))
-        };
-        uri.ok().filter(|uri| self.core.is_ours(uri))
+        target::uri(target, &self.core.identity.domain).filter(|uri| self.core.is_ours(uri))
     }
 
     /// Where a URI leads at once: through users who always forward, or have no phone. Who they were comes as headers.

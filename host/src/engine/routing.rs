@@ -12,7 +12,7 @@ use super::timers::Timer;
 use super::{Engine, Output, QueryId};
 use crate::call::{Candidate, Headers, Origin, Rejection, Ringing, Trunk};
 use crate::config;
-use crate::directory::User;
+use crate::directory::{User, target};
 use crate::net::{Flow, HostName, Protocol};
 use crate::policy::ALLOW_OUTBOUND;
 use crate::registrar::Binding;
@@ -106,10 +106,7 @@ pub(super) fn trunk(trunk: &config::Trunk) -> Trunk {
 
 /// The number or name a URI dials.
 pub(super) fn dialled(uri: &Uri) -> Result<String, Rejection> {
-    let user_part = uri.user_unescaped().ok_or_else(|| Rejection::new(Status::ADDRESS_INCOMPLETE))?;
-    let dialled = user_part.split(';').next().unwrap_or_default();
-    // RFC 3966 §3: visual separators mean nothing.
-    Ok(if uri.scheme == Scheme::Tel { dialled.replace(['-', '.', '(', ')'], "") } else { dialled.to_owned() })
+    target::dialled(uri).ok_or_else(|| Rejection::new(Status::ADDRESS_INCOMPLETE))
 }
 
 impl Engine {

@@ -328,9 +328,8 @@ fn making(
         for refused in plugins.refused() {
             tracing::error!("plugin not loaded: {refused}");
         }
-        let services: Vec<String> =
-            plugins.manifests().flat_map(|manifest| manifest.services.iter().cloned()).collect();
-        for mistake in config.against_plugins(&plugins.kinds(), &services) {
+        let manifests: Vec<_> = plugins.manifests().cloned().collect();
+        for mistake in config.against_plugins(&manifests) {
             tracing::warn!("{mistake}");
         }
         plugins.on_wake(move |instance| inbox.push(Input::PluginWake(instance)));

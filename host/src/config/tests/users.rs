@@ -1,5 +1,7 @@
 //! Users, what they dial, and orbits.
 
+use switchyard_sdk::manifest::Manifest;
+
 use super::*;
 
 #[test]
@@ -142,13 +144,118 @@ fn plugins_judge_kinds_and_services() {
          [[users]]\nname = \"park\"\npassword = \"p\"\n"
     ));
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let errors = config.against_plugins(&names(&["call-park", "group-pickup"]), &names(&["park", "unpark"]));
+    let plugin = |kinds: &[&str], services: &[&str], prefixes: &[&str]| Manifest {
+        kinds: names(kinds),
+        services: names(services),
+        prefixes: names(prefixes),
+        ..Manifest::default()
+    };
+    let plugins = [plugin(&["call-park"], &["park", "unpark"], &[]), plugin(&["group-pickup"], &[], &["**"])];
+    let errors = config.against_plugins(&plugins);
     let shown: Vec<String> = errors.iter().map(|error| format!("{error}\n")).collect();
     expect![[r#"
         etc/switchyard.toml:9:8: orbits[0].kind: no plugin handles ranges of kind "call-prak", did you mean call-park?
         etc/switchyard.toml:11:8: users[0].name: "park" is a service of a plugin, so nobody could be reached there
     "#]].assert_eq(&shown.concat());
-    assert!(config.against_plugins(&names(&["call-prak"]), &[]).is_empty());
+    assert!(config.against_plugins(&[plugin(&["call-prak"], &[], &[])]).is_empty());
+
+    // What nobody has may be a plugin's, and then never anybody's.
+    let config = read(&format!(
+        "{LEAST}[[users]]\nname = \"bob\"\npassword = \"b\"\nforward_busy = \"sip:park@example.test\"\n\
+         also_ring = [\"**1003\", \"1003\"]\n"
+    ));
+    let shown: Vec<String> =
+        config.against_plugins(&plugins).iter().map(|error| format!("{error}\n")).collect();
+    expect![[r#"
+        etc/switchyard.toml:8:16: users[0].forward_busy: "sip:park@example.test" is a service of a plugin, expected a user, or a number that a route takes to a trunk
+        etc/switchyard.toml:9:14: users[0].also_ring: "**1003" is a service of a plugin, expected a user, or a number that a route takes to a trunk
+    "#]].assert_eq(&shown.concat());
+}
+
+/// What no call can ever get to is a mistake; whom nobody knows yet may be added later.
+#[test]
+fn targets_of_rules_lead_somewhere() {
+    let office = r##"
+[[pools]]
+name = "east"
+fqdn = "east.example.test"
+[host]
+pool = "east"
+[[orbits]]
+name = "park"
+from = "7000"
+to = "7099"
+kind = "call-park"
+[[trunks]]
+name = "pstn"
+to = "sip:192.0.2.10"
+[[routes]]
+match = '^(\+\d+|9\d+|\*31)$'
+trunk = "pstn"
+[[users]]
+name = "bob"
+password = "b"
+extension = "1002"
+private_number = "1092"
+RULES
+[[users]]
+name = "carol"
+password = "c"
+extension = "1003"
+"##;
+    let with = |rules: &str| format!("{LEAST}{}", office.replace("RULES", rules));
+    check(
+        &with(
+            r##"
+forward_always = "7001"
+forward_busy = "crol"
+forward_no_answer = "sip:carol@elsewhere.test"
+forward_unregistered = "Bob"
+also_ring = ["1092", "carol", "sip:7099@example.test", "tel:+49(30)12a"]
+team = ["sip:example.test"]
+"##,
+        ),
+        expect![[r#"
+            etc/switchyard.toml:28:18: users[0].forward_always: "7001" lies in the range "park" of kind call-park, expected a user, or a number that a route takes to a trunk
+            etc/switchyard.toml:29:16: users[0].forward_busy: nobody is reached at "crol", and no route knows it, did you mean carol?
+            etc/switchyard.toml:30:21: users[0].forward_no_answer: "sip:carol@elsewhere.test" is at another domain, expected example.test, or a number that a route takes to a trunk
+            etc/switchyard.toml:31:24: users[0].forward_unregistered: "Bob" is bob, whose rule this is; expected another user, or a number that a route takes to a trunk
+            etc/switchyard.toml:32:14: users[0].also_ring: "1092" is bob, whose rule this is; expected another user, or a number that a route takes to a trunk
+            etc/switchyard.toml:32:31: users[0].also_ring: "sip:7099@example.test" lies in the range "park" of kind call-park, expected a user, or a number that a route takes to a trunk
+            etc/switchyard.toml:32:56: users[0].also_ring: expected a tel URI such as "tel:+49-30-1234", found "tel:+49(30)12a"
+            etc/switchyard.toml:33:9: users[0].team: "sip:example.test" names nobody, expected sip:USER@example.test
+        "#]],
+    );
+    check(
+        &with(
+            r##"
+forward_always = "*31"
+forward_busy = "Carol"
+forward_no_answer = "tel:+49-30-1234"
+forward_unregistered = "sip:1003@east.example.test"
+also_ring = ["sip:+4930@127.0.0.1", "94711", "1004", "carol2", "#99"]
+"##,
+        ),
+        expect![[r##"
+            warning: etc/switchyard.toml:32:46: users[0].also_ring: nobody is reached at "1004", and no route knows it
+            warning: etc/switchyard.toml:32:54: users[0].also_ring: nobody is reached at "carol2", and no route knows it
+            warning: etc/switchyard.toml:32:64: users[0].also_ring: nobody is reached at "#99", and no route knows it
+        "##]],
+    );
+}
+
+/// Other hosts of a cluster may have the name of what this file takes for another domain.
+#[test]
+fn a_cluster_may_have_further_names() {
+    let config = "[store]\nkind = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n[cluster]\nlisten = \"tls:127.0.0.1:5071\"\n\
+                  cert = \"a\"\nkey = \"a\"\nca = \"a\"\n[[users]]\nname = \"bob\"\npassword = \"b\"\n\
+                  forward_busy = \"sip:1003@fw1.example.test\"\n";
+    check(
+        &format!("{LEAST}{config}"),
+        expect![[r#"
+        warning: etc/switchyard.toml:16:16: users[0].forward_busy: "sip:1003@fw1.example.test" is at another domain, expected example.test, or a number that a route takes to a trunk
+    "#]],
+    );
 }
 
 #[test]
