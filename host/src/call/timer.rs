@@ -50,6 +50,7 @@ impl Calls {
             | Timer::Gather(_)
             | Timer::Seats
             | Timer::RecordCalls
+            | Timer::StoreAtLast
             | Timer::Pools => {}
         }
     }

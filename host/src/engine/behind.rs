@@ -2,16 +2,21 @@
 //! is written once more when it takes something again, as it is then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Engine;
 use super::record::StoreOwner;
 use super::seat::whose_lamp;
+use super::timers::Timer;
 use crate::store::keys::Key;
 use crate::store::{Durability, Expect, OPERATIONS_MAX, Operation, Outcome, StoreError, Transaction};
 
 /// Records that wait to be written at last. What is more waits for the phone's next refresh.
 const UNSTORED_MAX: usize = 50_000;
+/// The pause before it is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
+/// What is written.
 fn keys_of(operations: &[Operation]) -> BTreeSet<String> {
     let keys = operations.iter().map(|operation| match operation {
         Operation::Put { key, .. } | Operation::Delete { key } => key.clone(),
@@ -55,6 +60,7 @@ impl Engine {
     pub(super) fn not_stored(&mut self, keys: BTreeSet<String>) {
         let room = UNSTORED_MAX.saturating_sub(self.unstored.len());
         self.unstored.extend(keys.into_iter().take(room));
+        self.core.after(Timer::StoreAtLast, AGAIN);
     }
 
     /// Writes what could not be written, as it is now, unless somebody else has served its pool meanwhile: he has taken it up.
@@ -113,10 +119,8 @@ impl Engine {
                 self.not_stored(keys);
                 let detail = serde_json::json!({ "error": error.to_string() });
                 self.core.event("store.failed", Some(35105), None, detail);
-                return;
             }
         }
-        self.store_at_last();
     }
 
     /// Somebody else serves a pool from now on. Of subscriptions that are over nobody knows whose they were.

@@ -347,6 +347,7 @@ impl Engine {
                 Timer::Gather(request) => self.gathered(request, true),
                 Timer::Seats => self.look_at_seats(),
                 // It is done whenever all else has been.
+                Timer::StoreAtLast => self.store_at_last(),
                 Timer::RecordCalls => {}
                 Timer::Pools => self.look_at_pools(),
                 other => self.calls.on_timer(&mut self.core, other),

@@ -61,6 +61,8 @@ pub enum Timer {
     Seats,
     /// …write down the calls that have changed again soon after they were written.
     RecordCalls,
+    /// …write once more what the store did not take.
+    StoreAtLast,
     /// …bring a pool on that has been silent, or heard again, for long enough.
     Pools,
 }
