@@ -3,7 +3,7 @@
 # docs/pools.md with, and four configuration files to copy from. What it makes and runs is in var/two-sites.
 #
 #   make build FEATURES=switchyard/etcd     once; and `apt-get install etcd-server`
-#   docs/two-sites.sh start                 everything; `start east`, `start fe1`: those hosts
+#   docs/two-sites.sh start                 everything; `start east`, `start fe1`, `start etcd1`: those
 #   docs/two-sites.sh kill east             kill -9; also `kill fe1`, `kill etcd1`
 #   docs/two-sites.sh end                   everything, and forget all
 #   docs/two-sites.sh files                 only the files
@@ -22,7 +22,7 @@ pool() { case $1 in fe*) echo east ;; *) echo west ;; esac; }
 hosts() {
     case ${1:-all} in
     all) echo fe1 fe2 fw1 fw2 ;; east) echo fe1 fe2 ;; west) echo fw1 fw2 ;; fe[12] | fw[12]) echo "$1" ;;
-    *) echo "no host or pool $1: east, west, fe1, fe2, fw1, fw2" >&2 && return 2 ;;
+    *) echo "no host or pool $1: east, west, fe1, fe2, fw1, fw2, etcd1, etcd2, etcd3" >&2 && return 2 ;;
     esac
 }
 
@@ -119,13 +119,13 @@ files() {
         [ -e "$folder/$host.toml" ] || configuration "$host" > "$folder/$host.toml"
     done
     # Something to see the difference by. In earnest leave the times alone.
-    cat > "$folder/policies/pools/east.lua" <<LUA
+    [ -e "$folder/policies/pools/east.lua" ] || cat > "$folder/policies/pools/east.lua" <<LUA
 return {
   call_park = { orbit_choice = "lowest", pickup_timeout = "2m" },
   resiliency = { failure_detection = "20s", allow_fast_detection = true, failback_detection = "15s", drain_time = "30s" },
 }
 LUA
-    cat > "$folder/policies/pools/west.lua" <<LUA
+    [ -e "$folder/policies/pools/west.lua" ] || cat > "$folder/policies/pools/west.lua" <<LUA
 return {
   call_park = { pickup_timeout = "45s" },
   resiliency = { failure_detection = "20s", allow_fast_detection = true, failback_detection = "15s", drain_time = "30s" },
@@ -143,6 +143,8 @@ launch() { # NAME COMMAND…
 
 start() {
     command -v etcd > /dev/null || { echo "there is no etcd here: apt-get install etcd-server" >&2 && exit 1; }
+    # Members of etcd that do not run are started with whatever is named.
+    case $1 in etcd[123]) names= ;; *) names=$(hosts "$1") || exit 2 ;; esac
     files
     cluster=etcd1=http://$etcd:23801,etcd2=http://$etcd:23802,etcd3=http://$etcd:23803
     for n in 1 2 3; do
@@ -153,10 +155,10 @@ start() {
             --initial-cluster "$cluster" --cert-file "$folder/tls/etcd-$etcd.pem" --key-file "$folder/tls/etcd-$etcd.key" \
             --client-cert-auth --trusted-ca-file "$folder/tls/ca.pem"
     done
-    for host in $(hosts "${1:-all}"); do
+    for host in $names; do
         launch "$host" "$program" run --config "$folder/$host.toml"
     done
-    for host in $(hosts "${1:-all}"); do
+    for host in $names; do
         tries=0
         until curl -sf "http://$(address "$host"):8080/readyz" > /dev/null; do
             tries=$((tries + 1))
@@ -172,7 +174,7 @@ case ${1:-} in
 files) files ;;
 start) start "${2:-all}" ;;
 kill)
-    case ${2:?whom: east, fe1, etcd1, …} in etcd[123]) names=$2 ;; *) names=$(hosts "$2") ;; esac
+    case ${2:?whom: east, fe1, etcd1, …} in etcd[123]) names=$2 ;; *) names=$(hosts "$2") || exit 2 ;; esac
     for name in $names; do running "$name" && kill -9 "$(cat "$folder/$name.pid")" || echo "$name does not run"; done
     ;;
 end)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::etcd::{Etcd, certificates};
-use super::host::{Host, SWITCHYARD, put_plugins};
+use super::host::{DOMAIN, Host, SWITCHYARD, put_plugins};
 use super::ports::free_port;
 use super::program::wait_for;
 use super::sipp::{Line, Script, all_succeed};
@@ -156,8 +156,13 @@ fn linked_hosts_serve_each_others_phones() {
     let file = std::fs::read_to_string(east.path("switchyard.toml")).unwrap();
     let (before, cluster) = file.split_once("[cluster]").unwrap();
     let after = cluster.split_once("\n[").map_or(String::new(), |(_, after)| format!("[{after}"));
-    let alone = start_in_vain(&east, &format!("{before}{after}").replace("\"fe1\"", "\"fe3\""));
+    let file = format!("{before}{after}").replace("\"fe1\"", "\"fe3\"");
+    let alone = start_in_vain(&east, &file);
     assert!(alone.contains("this host has no [cluster], and fe1, fe2 in the same etcd do"), "{alone}");
+    // Whoever misspells the domain would refuse everybody whom it gets to serve.
+    let misspelt = file.replace(&format!("domain = \"{DOMAIN}\""), "domain = \"example.tst\"");
+    let misspelt = start_in_vain(&east, &misspelt);
+    assert!(misspelt.contains("sip.domain is \"example.tst\" here, and "), "{misspelt}");
     for host in [&east, &west] {
         host.is_quiet();
     }

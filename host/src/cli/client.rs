@@ -111,11 +111,15 @@ impl Client {
     }
 
     fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, Failure> {
-        let mut response = answer.map_err(|error| {
-            Failure(format!(
+        let mut response = answer.map_err(|error| match error {
+            ureq::Error::Timeout(_) => Failure(format!(
+                "{}, {}, has been asked and does not answer; it may do what it was asked when it goes on. Ask another host: --admin URL",
+                self.base, self.said
+            )),
+            error => Failure(format!(
                 "no host answers at {}, {} ({error}); is it running? Name another with --admin URL or SWITCHYARD_ADMIN",
                 self.base, self.said
-            ))
+            )),
         })?;
         let status = response.status();
         let text = response

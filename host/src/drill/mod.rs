@@ -21,7 +21,7 @@ pub use self::phone::Phone;
 pub use self::pickup::pickup;
 pub use self::report::{Observation, Report, Seen, Verdict};
 use crate::cli::Failure;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, segment};
 
 /// Which drill of one host or pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,9 +67,27 @@ pub fn walk(pair: &Pair, client: &Client, options: &Options) -> Result<Report, F
         let mut office = Office::open(client, options.patience, options.tell)?;
         let mut people = Vec::new();
         let ended = until_interrupted(failover(&mut office, &mut people, pair, options)).await;
+        if ended.is_err() {
+            office.report.notes.extend(where_it_stands(&office, &pair.pool));
+        }
         office.close(&people.iter().collect::<Vec<_>>()).await;
         finish(office, ended)
     })
+}
+
+/// What is left to do after a drill that ended early.
+fn where_it_stands(office: &Office<'_>, pool: &str) -> Option<String> {
+    let told = office.get(&format!("pools/{}", segment(pool)));
+    let phase = told.as_ref().ok().and_then(|told| told["phase"].as_str());
+    match phase {
+        Some("active") => None,
+        Some("failed_over") => Some(format!("{pool} is failed_over: switchyard pool failback {pool}")),
+        Some(phase) => {
+            let then = format!("when it is failed_over: switchyard pool failback {pool}");
+            Some(format!("{pool} is {phase}. How it goes on: switchyard pool show {pool}; {then}"))
+        }
+        None => Some(format!("where {pool} stands: switchyard pool show {pool}")),
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -7,7 +7,6 @@ use super::admin::told_listeners;
 use super::record::StoreOwner;
 use super::{AdminId, Engine};
 use crate::admin::Refused;
-use crate::near::did_you_mean;
 use crate::net::HostName;
 use crate::orbit::put_operation;
 use crate::pool::{Ask, Objection, Phase, Procedure, Replacement, StepName, unreached};
@@ -118,12 +117,10 @@ impl Engine {
                 self.write_whole(request, writes(vec![delete]), json!({ "host": host, "drained": false }));
                 return Ok(());
             }
-            let near = did_you_mean(host, hosts.iter().map(|(name, _)| name.as_str()));
-            return Err(Refused {
-                status: 404,
-                code: None,
-                text: format!("no host {host:?} is alive{near}"),
-            });
+            // Names of hosts are alike: the nearest would be of another pool as likely as not.
+            let names: Vec<&str> = hosts.iter().map(|(name, _)| name.as_str()).collect();
+            let text = format!("no host {host:?} is alive; there are {}", names.join(", "));
+            return Err(Refused { status: 404, code: None, text });
         };
         let others: Vec<HostName> = (cluster.seats.of_pool(pool))
             .filter(|other| other != name && !cluster.pools.is_drained(*other))

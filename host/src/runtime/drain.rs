@@ -31,6 +31,18 @@ pub enum Drained {
     EngineGone,
 }
 
+impl Drained {
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "nothing is left",
+            Self::Impatient => "told to stop at once",
+            Self::TimeOver => "host.drain_max is over",
+            Self::EngineGone => "the engine has ended",
+        }
+    }
+}
+
 /// What is left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Left {

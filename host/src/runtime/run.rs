@@ -99,12 +99,9 @@ pub enum RunError {
     /// The store's contents.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// Those who share the store work together, and this host would not.
-    #[error(
-        "this host has no [cluster], and {0} in the same etcd do: by itself it would serve the users of all pools beside \
-         them, who could neither call nor fetch each other's calls. Give it a [cluster] (docs/pools.md), or an etcd of its own"
-    )]
-    Unlinked(String),
+    /// It does not go with the others that share the store.
+    #[error("{0}")]
+    Misfit(#[from] standing::Misfit),
     /// The policies cannot be read.
     #[error("{0}")]
     Policies(Diagnostic),
@@ -205,12 +202,8 @@ async fn start(
     identity.pool.clone_from(&config.host.pool);
     identity.link = advertised;
     identity.listeners.clone_from(&ports.listeners);
-    if advertised.is_none() {
-        let linked = standing::linked_others(&store.store.list(&hosts_prefix()).await?, &identity);
-        if !linked.is_empty() {
-            return Err(RunError::Unlinked(linked.join(", ")));
-        }
-    }
+    identity.domain.clone_from(&config.sip.domain);
+    standing::fits(&store.store.list(&hosts_prefix()).await?, &identity)?;
     let standing = store.store.enlist(&identity).await?;
     tell_seeded(&seed(&*store.store, config).await?);
     let shared = config.store.kind.is_shared();
@@ -374,7 +367,7 @@ impl Host {
         self.readiness.set(State::Draining);
         let _ = self.inbox.waiting.send(Input::Drain).await;
         let outcome = drain(&self.engine, self.signals.stop(), config.host.drain_max).await;
-        tracing::info!(?outcome, "stopping");
+        tracing::info!(outcome = outcome.word(), "stopping");
         self.stop.cancel();
         let ended = timeout(CLOSING_MAX, self.ended).await.ok().and_then(Result::ok);
         let unlink = async {

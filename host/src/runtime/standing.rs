@@ -35,13 +35,50 @@ pub fn identity(name: &str, data_dir: &Path) -> io::Result<(HostIdentity, File)>
     Ok((HostIdentity { name: name.to_owned(), id, ..HostIdentity::default() }, file))
 }
 
-/// The other living hosts that work together.
-pub fn linked_others(hosts: &Snapshot, own: &HostIdentity) -> Vec<String> {
-    let identities = hosts
-        .records
-        .values()
-        .filter_map(|record| serde_json::from_slice::<HostIdentity>(&record.value).ok());
-    identities.filter(|host| host.link.is_some() && host.name != own.name).map(|host| host.name).collect()
+/// The other hosts that live.
+fn others(hosts: &Snapshot, own: &HostIdentity) -> impl Iterator<Item = HostIdentity> {
+    let identities = hosts.records.values();
+    let identities =
+        identities.filter_map(|record| serde_json::from_slice::<HostIdentity>(&record.value).ok());
+    identities.filter(|host| host.name != own.name)
+}
+
+/// Whether a host fits those that live beside it.
+pub fn fits(hosts: &Snapshot, own: &HostIdentity) -> Result<(), Misfit> {
+    let of_other_users = |host: &HostIdentity| !host.domain.is_empty() && host.domain != own.domain;
+    if let Some(HostIdentity { name, domain, .. }) = others(hosts, own).find(of_other_users) {
+        return Err(Misfit::Domain { own: own.domain.clone(), name, domain });
+    }
+    let linked: Vec<String> =
+        others(hosts, own).filter(|host| host.link.is_some()).map(|host| host.name).collect();
+    if own.link.is_none() && !linked.is_empty() {
+        return Err(Misfit::Unlinked(linked.join(", ")));
+    }
+    Ok(())
+}
+
+/// Why a host does not start beside those that live.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Misfit {
+    /// Those who share the store work together, and this host would not.
+    #[error(
+        "this host has no [cluster], and {0} in the same etcd do: by itself it would serve the users of all pools beside \
+         them, who could neither call nor fetch each other's calls. Give it a [cluster] (docs/pools.md), or an etcd of its own"
+    )]
+    Unlinked(String),
+    /// Where it served them, users would be refused: their passwords are those of another domain.
+    #[error(
+        "sip.domain is {own:?} here, and {domain:?} on {name} in the same etcd: all hosts have the same, or whoever is served \
+         here is refused. Correct it, or give this host an etcd of its own"
+    )]
+    Domain {
+        /// This host's.
+        own: String,
+        /// The other host.
+        name: String,
+        /// What it has.
+        domain: String,
+    },
 }
 
 /// Tells the engine and `/readyz` of every change of standing, until the store has nothing more to tell.

@@ -40,6 +40,9 @@ pub struct HostIdentity {
     /// Where the other hosts of its cluster reach it; none: they don't.
     #[serde(default)]
     pub link: Option<SocketAddr>,
+    /// The domain of its users; empty: it does not say.
+    #[serde(default)]
+    pub domain: String,
     /// Where phones reach it.
     #[serde(default)]
     pub listeners: Vec<Listener>,

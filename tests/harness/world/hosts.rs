@@ -24,6 +24,7 @@ impl World {
             pool: host.pool.to_owned(),
             link: clustered.then_some(host.address),
             listeners: listeners.clone(),
+            ..HostIdentity::default()
         };
         let value = serde_json::to_vec(&identity).unwrap().into();
         let enlist = Operation::Put { key: host_key(host.name), value };
@@ -160,6 +161,7 @@ impl World {
                             advertised: host.address.to_string(),
                         })
                         .to_vec(),
+                    ..HostIdentity::default()
                 };
                 let value = serde_json::to_vec(&identity).unwrap().into();
                 self.write_record(Operation::Put { key: key.clone(), value });

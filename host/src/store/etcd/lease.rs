@@ -336,7 +336,8 @@ impl Keeper {
         self.standing.send_if_modified(|before| {
             let changed = *before != now;
             if changed {
-                tracing::warn!(?now, "how this host stands with the store");
+                let now = if matches!(now, Standing::Live { .. }) { "alive" } else { "lapsed" };
+                tracing::warn!(now, "how this host stands with the store");
             }
             *before = now;
             changed
