@@ -144,6 +144,8 @@ pub struct Host {
     life: u64,
     /// The revision of its record in the store.
     record: u64,
+    /// That of its first record since it was started.
+    first_record: u64,
     /// When the store has answered all it was asked: its answers keep their order.
     store_answers: Instant,
     /// What it asked the store that did nothing.
@@ -232,6 +234,7 @@ impl World {
                     started: Instant::ZERO,
                     life: 0,
                     record: 0,
+                    first_record: 0,
                     store_answers: Instant::ZERO,
                     held_back: Vec::new(),
                 }

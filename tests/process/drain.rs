@@ -80,5 +80,5 @@ fn a_drain_ends_after_its_time() {
     wait_for("a call", || (host.get("status")["calls"] == 1).then_some(()));
     host.terminate();
     assert!(host.exit().success());
-    assert!(host.log().contains("TimeOver"), "{}", host.log());
+    assert!(host.log().contains("host.drain_max is over"), "{}", host.log());
 }

@@ -22,8 +22,11 @@ impl World {
             let pool = value["pool"].as_str().unwrap_or_default();
             let name = self.hosts[host].name;
             let seat = self.seat(pool);
+            // One that was taken for dead and is back may go on before it has taken its seat anew, as long as nobody else has: then
+            // the epoch is another.
+            let lives = self.hosts[host].first_record..=self.hosts[host].record;
             let holds = seat.as_ref().is_some_and(|seat| {
-                seat.host.as_str() == name && seat.life == self.hosts[host].record && self.is_enlisted(host)
+                seat.host.as_str() == name && lives.contains(&seat.life) && self.is_enlisted(host)
             });
             if !holds {
                 return Some(format!("{name} writes orbit {number} of {pool}, whose seat is {seat:?}'s"));

@@ -32,6 +32,7 @@ impl World {
         let snapshot = self.store.snapshot(ROOT);
         let host = &mut self.hosts[index];
         host.record = snapshot.records[&host_key(host.name)].revision;
+        host.first_record = host.record;
         let mut seed = [0; 32];
         self.rng.fill(&mut seed);
         let options = Options {
