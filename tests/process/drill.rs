@@ -162,4 +162,14 @@ fn parked_calls_are_rescued_from_a_lost_pool_and_a_living_one_is_moved_as_planne
     let planned = pair.drill(&["--rescue"]);
     let said = pair.ends(planned);
     assert!(said.contains("retrieved by a user of the backup"), "{said}");
+    // Whoever breaks it off in between is told where the pool stands.
+    let mut broken_off = pair.drill(&["--rescue"]);
+    wait_for("a failover", || (pair.west[0].get("pools/east")["phase"] == "failed_over").then_some(()));
+    broken_off.signal("INT");
+    assert_eq!(broken_off.exit().code(), Some(1));
+    let said = broken_off.said();
+    assert!(
+        said.contains("pool east is failed_over: switchyard pool failback east brings it home"),
+        "{said}"
+    );
 }

@@ -67,7 +67,8 @@ pub fn walk(pair: &Pair, client: &Client, options: &Options) -> Result<Report, F
         let mut office = Office::open(client, options.patience, options.tell)?;
         let mut people = Vec::new();
         let ended = until_interrupted(failover(&mut office, &mut people, pair, options)).await;
-        if ended.is_err() {
+        // Where nobody was hired nothing was begun.
+        if ended.is_err() && !people.is_empty() {
             office.report.notes.extend(where_it_stands(&office, &pair.pool));
         }
         office.close(&people.iter().collect::<Vec<_>>()).await;
@@ -75,18 +76,13 @@ pub fn walk(pair: &Pair, client: &Client, options: &Options) -> Result<Report, F
     })
 }
 
-/// What is left to do after a drill that ended early.
+/// What is left to do after a drill that ended early, by itself or because somebody has ended it.
 fn where_it_stands(office: &Office<'_>, pool: &str) -> Option<String> {
-    let told = office.get(&format!("pools/{}", segment(pool)));
-    let phase = told.as_ref().ok().and_then(|told| told["phase"].as_str());
-    match phase {
-        Some("active") => None,
-        Some("failed_over") => Some(format!("{pool} is failed_over: switchyard pool failback {pool}")),
-        Some(phase) => {
-            let then = format!("when it is failed_over: switchyard pool failback {pool}");
-            Some(format!("{pool} is {phase}. How it goes on: switchyard pool show {pool}; {then}"))
-        }
-        None => Some(format!("where {pool} stands: switchyard pool show {pool}")),
+    let told = office.get(&format!("pools/{}", segment(pool))).ok()?;
+    match told["phase"].as_str()? {
+        "active" => None,
+        phase @ ("outage" | "resilient") => Some(format!("pool {pool} is {phase}: start its hosts")),
+        phase => Some(format!("pool {pool} is {phase}: switchyard pool failback {pool} brings it home")),
     }
 }
 

@@ -79,14 +79,7 @@ pub async fn failover(
     Cast::hire(office, people, pair, &sites).await?;
     let Some(cast) = Cast::of(people) else { return Ok(()) };
     let mut walk = Walk { office, pair, sites: &sites, cast };
-    let outcome = walk.walk().await;
-    let phase = walk.pool().map(|pool| pool["phase"].as_str().unwrap_or_default().to_owned());
-    if outcome.is_err() && phase.as_ref().is_ok_and(|phase| phase != "active") {
-        let phase = phase.unwrap_or_default();
-        let note = format!("pool {0} is {phase}: switchyard pool failback {0} brings it home", pair.pool);
-        office.report.notes.push(note);
-    }
-    outcome
+    walk.walk().await
 }
 
 /// Where the hosts of both pools are.
