@@ -6,7 +6,7 @@ use bytes::Bytes;
 use expect_test::expect;
 use switchyard_host::net::ConnectionId;
 use switchyard_host::sip::Status;
-use switchyard_host::store::keys::{call_key, calls_prefix};
+use switchyard_host::store::keys::{bindings_prefix, call_key, calls_prefix};
 use switchyard_host::store::{Operation, ROOT, Transaction};
 
 use crate::harness::{CallId, OnRing, StoreDoes, World, WorldOptions};
@@ -530,4 +530,29 @@ fn a_call_costs_the_store_little() {
     world.act(bob, |phone| phone.hang_up(b));
     world.run_for(second());
     assert_eq!(writes(&world) - quiet, 5);
+}
+
+/// What a registration was when the store did not take it, the next life of the host knows if it took it later.
+#[test]
+fn a_registration_that_the_store_refused_is_stored_when_it_takes_something_again() {
+    let mut world = World::new();
+    let [alice, bob] = world.phones(["alice", "bob"]);
+    world.store_does = StoreDoes::Refuse;
+    world.act(bob, |phone| phone.register(0));
+    let second_phone = world.add_phone("alice");
+    world.act(second_phone, |phone| phone.register(3600));
+    world.run_for(second() * 10);
+    let held = |world: &World| {
+        let records = world.store.snapshot(&bindings_prefix("alice")).records.len();
+        (records, world.store.snapshot(&bindings_prefix("bob")).records.len())
+    };
+    assert_eq!(held(&world), (1, 1));
+    world.store_does = StoreDoes::WELL;
+    world.run_for(second() * 5);
+    assert_eq!(held(&world), (2, 0), "nobody has asked for anything meanwhile");
+    world.kill_host();
+    world.start_host();
+    let call = world.act(alice, |phone| phone.invite("sip:bob@example.test", &[], true));
+    world.run_for(second());
+    assert_eq!(world.phones[alice].call(call).failed, Some(Status::TEMPORARILY_UNAVAILABLE));
 }

@@ -127,7 +127,11 @@ impl Engine {
     pub(super) fn leave_unstored(&mut self, pool: &str) {
         let directory = &self.directory;
         let of_another = |user: &str| directory.user(user).is_none_or(|user| user.pool != pool);
-        self.unstored
-            .retain(|key| matches!(Key::parse(key), Some(Key::Binding(user, _)) if of_another(&user)));
+        self.unstored.retain(|key| match Key::parse(key) {
+            Some(Key::Binding(user, _)) => of_another(&user),
+            // That of the own pool, whoever serves it.
+            Some(Key::Policy(_)) => true,
+            _ => false,
+        });
     }
 }

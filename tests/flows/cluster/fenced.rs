@@ -9,8 +9,9 @@ use switchyard_host::admin::Request;
 use switchyard_host::cluster::Frame;
 use switchyard_host::engine::Input;
 use switchyard_host::net::HostName;
+use switchyard_host::policy::Bundle;
 use switchyard_host::sip::Status;
-use switchyard_host::store::keys::{calls_prefix, lamps_prefix};
+use switchyard_host::store::keys::{calls_prefix, lamps_prefix, policy_key};
 use switchyard_host::time::Utc;
 
 use crate::harness::{CallId, OnRing, World, WorldOptions};
@@ -453,4 +454,37 @@ fn a_host_that_has_lost_the_store_grants_short_registrations() {
     world.cut_from_store(0, false);
     world.run_for(second() * 5);
     assert!(granted(&mut world) > 3000);
+}
+
+/// The same of who watches whom, and of the pool's policy, of that also when the seat is another's by then.
+#[test]
+fn who_watches_and_which_policy_holds_while_the_store_is_away_is_stored_when_it_is_back() {
+    for taken in [false, true] {
+        let mut world = one_pool();
+        let [_alice, bob] = world.phones_at([("alice", "fe1"), ("bob", "fe1")]);
+        if !taken {
+            world.kill(1);
+        }
+        let hash = |world: &World| {
+            let key = policy_key("east");
+            let lent: Value =
+                serde_json::from_slice(&world.store.snapshot(&key).records[&key].value).unwrap();
+            lent["hash"].as_str().unwrap().to_owned()
+        };
+        let before = hash(&world);
+        world.cut_from_store(0, true);
+        world.run_for(second() * 20);
+        world.act(bob, |phone| phone.watch("sip:alice@example.test", 3600));
+        let text = "return { call_park = { pickup_timeout = '40s' } }".to_owned();
+        world.gets(0, Input::Policy(Bundle::of([("default.lua".to_owned(), text)]).into()));
+        world.run_for(second());
+        assert_eq!(hash(&world), before);
+        world.cut_from_store(0, false);
+        world.run_for(second() * 10);
+        assert_ne!(hash(&world), before, "the backup goes by it");
+        assert_eq!(world.told("seat.left").len(), usize::from(taken));
+        if !taken {
+            assert_eq!(world.store.snapshot(&lamps_prefix()).records.len(), 1);
+        }
+    }
 }
