@@ -283,7 +283,11 @@ impl Keeper {
                         if !std::mem::replace(&mut told, true) {
                             tracing::warn!(error = words(&error), "the host's lease is not renewed yet");
                         }
-                        sleep(super::PAUSE).await;
+                        // Not past the end of the lease: others may take over from then on.
+                        tokio::select! {
+                            () = sleep(super::PAUSE) => {}
+                            () = &mut lapse, if !lapse.is_elapsed() => {}
+                        }
                     }
                 },
                 () = sleep(silence) => {}
