@@ -149,3 +149,22 @@ fn refused(status: StatusCode, refusal: &Value) -> Failure {
         None => Failure(format!("refused: {text}{hint}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_hangs_is_not_said_to_be_absent() {
+        let said = "as --admin says".to_owned();
+        let address = Address { url: "http://127.0.0.1:8080".to_owned(), said, token: None };
+        let client = Client::new(&address, None).unwrap();
+        let Err(Failure(text)) = client.answer(Err(ureq::Error::Timeout(ureq::Timeout::Global))) else {
+            panic!("it did answer");
+        };
+        assert!(
+            text.contains("has been asked and does not answer") && !text.contains("is it running"),
+            "{text}"
+        );
+    }
+}

@@ -42,6 +42,8 @@ fn a_host_is_not_drained_while_it_reaches_nobody_who_could_take_over() {
         );
     }
     assert_eq!(holder(&mut world), "fe1");
+    let refused = drain(&mut world, 0, "fe9").unwrap_err();
+    assert_eq!((refused.status, &*refused.text), (404, "no host \"fe9\" is alive; there are fe1, fe2, fw1"));
     // One that cannot be asked itself is drained by those who can take over.
     assert!(drain(&mut world, 2, "fe1").is_ok());
     assert_eq!(holder(&mut world), "fe2");

@@ -92,13 +92,8 @@ fn row<'a>(rows: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn a_lost_pool_is_replaced_and_the_new_pair_stands_in_for_each_other() {
     let mut world = world("pickup_ranges = 'automatic'");
-    let [alice, bob, carol, erin, frank] = world.phones_at([
-        ("alice", "fw1"),
-        ("bob", "fw1"),
-        ("carol", "fw1"),
-        ("erin", "fw1"),
-        ("frank", "fw1"),
-    ]);
+    let [alice, bob, carol, erin, frank] =
+        world.phones_at(["alice", "bob", "carol", "erin", "frank"].map(|user| (user, "fw1")));
     // A call that lives through it all.
     let (a, b) = world.connect(alice, bob);
     world.run_for(seconds(2));
@@ -319,13 +314,8 @@ fn it_comes_to_the_same_end_whichever_write_is_struck() {
 #[test]
 fn a_pool_that_was_replaced_is_put_back_in_its_place_the_same_way() {
     let mut world = world("pickup_ranges = 'automatic'");
-    let [alice, bob, carol, erin, frank] = world.phones_at([
-        ("alice", "fw1"),
-        ("bob", "fw1"),
-        ("carol", "fw1"),
-        ("erin", "fw1"),
-        ("frank", "fw1"),
-    ]);
+    let [alice, bob, carol, erin, frank] =
+        world.phones_at(["alice", "bob", "carol", "erin", "frank"].map(|user| (user, "fw1")));
     lose_east_for_good(&mut world);
     move_east(&mut world, Ask::Failover);
     build_north(&mut world);
